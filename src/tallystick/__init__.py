@@ -1,0 +1,3 @@
+"""Tallystick turns PostgreSQL rows into evidence."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,219 @@
+"""
+Connections and transactions: every operation of a slice takes the caller's transaction.
+
+A `Database` is a pool. `database.transaction()` gives a `Transaction` that commits when its
+block ends and rolls back when it raises; `database.run(function)` is the only place that
+tries again. Errors of the driver leave as named errors (`db.sqlstate`), all others as they
+are. Follows log.md, section 2.8.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, TypeVar
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import args_row, dict_row, scalar_row, tuple_row
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from tallystick.db.errors import DatabaseUnavailableError
+from tallystick.db.queries import Query
+from tallystick.db.sqlstate import translate
+
+STATEMENT_TIMEOUT_SECONDS = 30
+"""No statement of a request or a worker needs longer; audits and backfills raise it themselves."""
+IDLE_IN_TRANSACTION_TIMEOUT_SECONDS = 60
+"""A transaction that its owner forgot must not hold row locks for ever."""
+CONNECT_TIMEOUT_SECONDS = 10
+POOL_TIMEOUT_SECONDS = 10.0
+"""How long a caller waits for a free connection before it is told that there is none."""
+RETRIES = 5
+RETRY_SQLSTATES = frozenset({"40001", "40P01"})
+"""Serialization failure and deadlock: the only errors that running again can mend."""
+
+Parameters = Mapping[str, object]
+Isolation = Literal["read committed", "repeatable read", "serializable"]
+Row = TypeVar("Row")
+Result = TypeVar("Result")
+
+
+class Transaction:
+    """One open transaction; ends with the block that `Database.transaction` opened."""
+
+    __slots__ = ("_after_commit", "connection")
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self.connection = connection
+        self._after_commit: list[Callable[[], None]] = []
+
+    def execute(self, query: Query | sql.Composed, parameters: Parameters | None = None) -> int:
+        """Run *query* and return the number of rows it touched."""
+        return self.connection.execute(query, parameters).rowcount
+
+    def rows(
+        self, row: Callable[..., Row], query: Query | sql.Composed, parameters: Parameters | None = None
+    ) -> list[Row]:
+        """Return every row of *query*, each as `row(*columns)`."""
+        with self.connection.cursor(row_factory=args_row(row)) as cursor:
+            return cursor.execute(query, parameters).fetchall()
+
+    def row(
+        self, row: Callable[..., Row], query: Query | sql.Composed, parameters: Parameters | None = None
+    ) -> Row | None:
+        """Return the first row of *query* as `row(*columns)`, or None where there is none."""
+        with self.connection.cursor(row_factory=args_row(row)) as cursor:
+            return cursor.execute(query, parameters).fetchone()
+
+    def value(self, query: Query | sql.Composed, parameters: Parameters | None = None) -> Any:
+        """Return the first column of the first row, or None where there is no row."""
+        with self.connection.cursor(row_factory=scalar_row) as cursor:
+            return cursor.execute(query, parameters).fetchone()
+
+    def values(self, query: Query | sql.Composed, parameters: Parameters | None = None) -> list[Any]:
+        """Return the first column of every row."""
+        with self.connection.cursor(row_factory=scalar_row) as cursor:
+            return cursor.execute(query, parameters).fetchall()
+
+    def records(
+        self, query: Query | sql.Composed, parameters: Parameters | None = None
+    ) -> list[dict[str, Any]]:
+        """Return every row as a dictionary, where the columns are only known at run time."""
+        with self.connection.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(query, parameters).fetchall()
+
+    @contextlib.contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """A nested block: what it did is undone when it raises, and the transaction goes on."""
+        try:
+            with self.connection.transaction():
+                yield
+        except psycopg.Error as raised:
+            raise_translated(raised)
+
+    def after_commit(self, function: Callable[[], None]) -> None:
+        """Call *function* once the transaction has committed; never when it rolls back."""
+        self._after_commit.append(function)
+
+    def committed(self) -> None:
+        """Run what waits for the commit, in the order in which it was asked for."""
+        for function in self._after_commit:
+            function()
+
+
+class Database:
+    """A pool of connections to one database, and the transactions on it."""
+
+    def __init__(self, url: str, *, pool_size: int = 10, application: str = "tallystick") -> None:
+        self.url = url
+        self._pool: ConnectionPool[psycopg.Connection[Any]] = ConnectionPool(
+            url,
+            min_size=0,
+            max_size=pool_size,
+            timeout=POOL_TIMEOUT_SECONDS,
+            max_idle=300,
+            kwargs=session_settings(application),
+            # A pooled connection may have died with its server; one that answers is cheap to ask.
+            check=ConnectionPool.check_connection,
+            open=True,
+            name=application,
+        )
+
+    @contextlib.contextmanager
+    def transaction(
+        self, *, isolation: Isolation = "read committed", read_only: bool = False
+    ) -> Iterator[Transaction]:
+        """
+        Open a transaction that commits at the end of the block and rolls back if it raises.
+
+        Raises:
+            DatabaseUnavailableError: No connection, none free in time, or it broke.
+            DatabaseRuleError: The database refused by one of its rules; each has a subclass.
+            psycopg.Error: Anything else that the server says.
+        """
+        try:
+            with self._connection() as connection, connection.transaction():
+                begin = f"SET TRANSACTION ISOLATION LEVEL {isolation.upper()}"
+                if read_only or isolation != "read committed":
+                    mode = ", READ ONLY" if read_only else ""
+                    connection.execute(Query(f"{begin}{mode}".encode()))
+                transaction = Transaction(connection)
+                yield transaction
+        except PoolTimeout as raised:
+            raise DatabaseUnavailableError(str(raised)) from raised
+        except psycopg.Error as raised:
+            raise_translated(raised)
+        transaction.committed()
+
+    def run(
+        self, function: Callable[[Transaction], Result], *, isolation: Isolation = "read committed"
+    ) -> Result:
+        """
+        Return `function(transaction)`, committed; run it again, at most five times, where the
+        server reports a serialization failure or a deadlock. *function* must be repeatable.
+        """
+        for attempt in range(1, RETRIES + 1):
+            try:
+                with self.transaction(isolation=isolation) as transaction:
+                    return function(transaction)
+            except psycopg.Error as raised:
+                if raised.sqlstate not in RETRY_SQLSTATES or attempt == RETRIES:
+                    raise
+                # Spread the contenders: whoever collided once would collide again in step.
+                time.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 (not a secret)
+        raise AssertionError("the last attempt returns or raises")
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[psycopg.Connection[Any]]:
+        """A connection in autocommit mode, for LISTEN, VACUUM and advisory session locks."""
+        settings = {**session_settings("tallystick-session"), "autocommit": True}
+        try:
+            with psycopg.connect(self.url, **settings) as connection:
+                yield connection
+        except psycopg.Error as raised:
+            raise_translated(raised)
+
+    def close(self) -> None:
+        """Close every connection; a `Database` that is closed stays closed."""
+        self._pool.close()
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[psycopg.Connection[Any]]:
+        with self._pool.connection() as connection:
+            yield connection
+
+
+def connect(url: str, *, pool_size: int = 10, application: str = "tallystick") -> Database:
+    """Return a `Database` for *url*; it connects when it is first used."""
+    return Database(url, pool_size=pool_size, application=application)
+
+
+def session_settings(application: str) -> dict[str, Any]:
+    """Return the connection settings that every session of Tallystick has."""
+    return {
+        "application_name": application,
+        "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        "row_factory": tuple_row,
+        "options": (
+            f"-c statement_timeout={STATEMENT_TIMEOUT_SECONDS}s"
+            f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_SECONDS}s"
+            " -c timezone=UTC"
+        ),
+    }
+
+
+def raise_translated(raised: psycopg.Error) -> None:
+    """Raise the named error that *raised* stands for, or *raised* itself."""
+    named = translate(raised)
+    if named is None:
+        raise raised
+    raise named from raised

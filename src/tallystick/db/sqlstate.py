@@ -1,0 +1,67 @@
+"""
+The one translation from SQLSTATE to error (common.md, "Errors and states").
+
+Reserved classes: `TS0xx` shared, `TS1xx` log, `TSPxx` proof, `TSGxx` gate, `TSSxx` settle,
+`TSCxx` chain, `TSIxx` identity, `TSTxx` threat. A slice's error names its SQLSTATE as a
+class attribute; this map is read off those classes, so a state cannot be known twice.
+The database sends the evidence as a JSON object in DETAIL.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import psycopg
+
+from tallystick.db.errors import (
+    DatabaseRuleError,
+    DatabaseUnavailableError,
+    PermissionDeniedError,
+)
+from tallystick.errors import Error, all_errors
+
+INSUFFICIENT_PRIVILEGE = "42501"
+
+
+def rule_errors() -> dict[str, type[DatabaseRuleError]]:
+    """Return every reserved SQLSTATE with the error that stands for it."""
+    known: dict[str, type[DatabaseRuleError]] = {}
+    for error in all_errors(DatabaseRuleError):
+        assert issubclass(error, DatabaseRuleError)
+        if error.sqlstate:
+            assert error.sqlstate not in known, f"{error.sqlstate} is claimed twice"
+            known[error.sqlstate] = error
+    return known
+
+
+def translate(raised: psycopg.Error) -> Error | None:
+    """Return the error that *raised* stands for, or None where it is a bug or a retry's business."""
+    state = raised.sqlstate
+    if state is not None and state.startswith("TS"):
+        known = rule_errors().get(state)
+        if known is None:
+            return None
+        message = raised.diag.message_primary
+        return known(message, evidence=parse_evidence(raised.diag.message_detail))
+    if state == INSUFFICIENT_PRIVILEGE:
+        return PermissionDeniedError(raised.diag.message_primary)
+    if isinstance(raised, psycopg.OperationalError) and (
+        state is None or state.startswith(("08", "57P"))
+    ):
+        return DatabaseUnavailableError(f"the database does not answer: {first_line(raised)}")
+    return None
+
+
+def parse_evidence(detail: str | None) -> Mapping[str, object]:
+    """Return the evidence in a DETAIL field; empty where it is not one of ours."""
+    try:
+        evidence = json.loads(detail or "{}")
+    except ValueError:
+        return {}
+    return evidence if isinstance(evidence, dict) else {}
+
+
+def first_line(raised: BaseException) -> str:
+    """Return the first line of what *raised* says; drivers append hints and positions."""
+    return str(raised).strip().partition("\n")[0]

@@ -1,0 +1,1 @@
+"""Sealing: captured changes become leaves of a signed Merkle log (log.md)."""
