@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -16,7 +17,6 @@ import psycopg
 import pytest
 
 from tallystick.runtime import EmbeddedPostgres, find_binaries
-from tallystick.runtime.binaries import Account, reachable_binaries
 from tallystick.runtime.errors import (
     BinariesNotFoundError,
     DataDirectoryBusyError,
@@ -26,6 +26,7 @@ from tallystick.runtime.errors import (
     ServerStartError,
 )
 from tallystick.runtime.orphans import find_orphans
+from tests.support.server import PREFIX, remove_abandoned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,6 +46,7 @@ time.sleep(600)
 
 @pytest.fixture
 def bin_dir(postgres_bin: Path | None) -> Path:
+    """The programs to test on."""
     return postgres_bin or find_binaries()
 
 
@@ -65,17 +67,20 @@ def server(place: Path, bin_dir: Path) -> Iterator[EmbeddedPostgres]:
 
 
 def ask(server: EmbeddedPostgres, question: str) -> object:
+    """Return the one value that answers *question*."""
     with psycopg.connect(server.url(), autocommit=True) as connection:
         row = connection.execute(question).fetchone()
     return row[0] if row else None
 
 
 def tell(server: EmbeddedPostgres, statement: str) -> None:
+    """Run and commit *statement*."""
     with psycopg.connect(server.url(), autocommit=True) as connection:
         connection.execute(statement)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
+    """Return once *condition* holds, within 20 seconds."""
     deadline = time.monotonic() + 20
     while not condition():
         assert time.monotonic() < deadline, "it never came true"
@@ -172,23 +177,29 @@ def test_programs_below_a_closed_directory_are_copied(
     place: Path, bin_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Programs that the server's account cannot reach are copied once to where it can."""
-    closed = place / "closed" / "pginstall"
-    closed.parent.mkdir(mode=0o700)
-    for part in ("bin", "lib", "share"):
-        source = bin_dir.parent / part
-        (closed / part).mkdir(parents=True)
-        if part == "bin":
-            for name in ("postgres", "initdb"):
-                shutil.copy2(source / name, closed / part / name)
+    if not (bin_dir.parent / "share").is_dir():
+        pytest.skip("a distribution's programs are scattered, where all can reach them")
+    package = bin_dir.parent.parent
+    closed = place / "closed"
+    closed.mkdir(mode=0o700)
+    shutil.copytree(bin_dir.parent, closed / package.name / bin_dir.parent.name)
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.is_dir():
+        shutil.copytree(libraries, closed / libraries.name)
+    programs = closed / package.name / bin_dir.parent.name / "bin"
     cache = Path(tempfile.mkdtemp(prefix="tallystick-cache-"))
     monkeypatch.setattr("tallystick.runtime.binaries.SHARED_CACHE", cache)
-    account = Account(65534, 65534)
-    copy = reachable_binaries(closed / "bin", account)
-    assert copy.parent.parent == cache
-    assert reachable_binaries(closed / "bin", account) == copy
-    assert [p.name for p in cache.iterdir()] == [copy.parent.name]
-    assert copy.parent.stat().st_mode & 0o777 == 0o755
-    assert copy.parent.stat().st_uid == 0
+    server = EmbeddedPostgres(place / "data", bin_dir=programs, durable=False)
+    with server:
+        assert ask(server, "SELECT 1") == 1
+        running = Path(f"/proc/{server.pid}/exe").readlink()
+    with server:
+        assert Path(f"/proc/{server.pid}/exe").readlink() == running
+    server.remove()
+    (copy,) = cache.iterdir()
+    assert running.is_relative_to(copy)
+    assert copy.stat().st_mode & 0o777 == 0o755
+    assert copy.stat().st_uid == 0
     shutil.rmtree(cache)
 
 
@@ -208,28 +219,37 @@ def test_stale_pid_file_is_dropped(server: EmbeddedPostgres) -> None:
         innocent.kill()
 
 
-def test_killed_postmaster_is_replaced(server: EmbeddedPostgres) -> None:
+def test_killed_postmaster_is_replaced(place: Path, bin_dir: Path) -> None:
     """After kill -9 of the postmaster, with a backend at work, the next start has all commits."""
+    settings = {"synchronous_commit": "on"}
+    server = EmbeddedPostgres(place / "data", bin_dir=bin_dir, settings=settings, durable=False)
     server.start()
     tell(server, "CREATE TABLE kept AS SELECT 42 AS value")
-    with psycopg.connect(server.url(), autocommit=True) as at_work:
+    with contextlib.closing(psycopg.connect(server.url(), autocommit=True)) as at_work:
         # A backend in a busy loop does not notice that its postmaster is gone.
         at_work.execute("SET statement_timeout = 0")
         backend = at_work.info.backend_pid
         at_work.pgconn.send_query(b"DO $$ BEGIN LOOP END LOOP; END $$")
-        wait_until(lambda: ask(server, "SELECT count(*) FROM pg_stat_activity "
-                               "WHERE query LIKE 'DO%LOOP%' AND state = 'active'") == 1)
+        wait_until(
+            lambda: (
+                ask(
+                    server,
+                    "SELECT count(*) FROM pg_stat_activity "
+                    "WHERE query LIKE 'DO%LOOP%' AND state = 'active'",
+                )
+                == 1
+            )
+        )
         os.kill(server.pid or 0, signal.SIGKILL)
         wait_until(lambda: not server.is_running())
         assert is_alive(backend)
         server.start()
         assert not is_alive(backend)
     assert ask(server, "SELECT value FROM kept") == 42
+    server.remove()
 
 
-def test_server_of_a_killed_parent_is_ended(
-    server: EmbeddedPostgres, bin_dir: Path
-) -> None:
+def test_server_of_a_killed_parent_is_ended(server: EmbeddedPostgres, bin_dir: Path) -> None:
     """A server whose parent was killed is shut down by the next start, which has all commits."""
     command = [sys.executable, "-c", PARENT, str(server.data_dir), str(bin_dir)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
@@ -242,6 +262,25 @@ def test_server_of_a_killed_parent_is_ended(
     server.start()
     assert not is_alive(orphan)
     assert ask(server, "SELECT value FROM kept") == 42
+
+
+def test_servers_of_killed_test_runs_are_removed(bin_dir: Path) -> None:
+    """What a killed run of the tests left is ended and deleted by the next; ours is not."""
+    left, ours = (Path(tempfile.mkdtemp(prefix=PREFIX)) for _ in range(2))
+    command = [sys.executable, "-c", PARENT, str(left), str(bin_dir)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        orphan = int(parent.stdout.readline())
+        parent.kill()
+    server = EmbeddedPostgres(ours, bin_dir=bin_dir, durable=False)
+    with server:
+        for place in (left, ours):
+            os.utime(place, (0, 0))
+        remove_abandoned()
+        wait_until(lambda: not left.exists())
+        assert not is_alive(orphan)
+        assert ask(server, "SELECT 1") == 1
+    server.remove()
 
 
 def test_second_starter_is_refused(server: EmbeddedPostgres, bin_dir: Path) -> None:
@@ -314,6 +353,16 @@ def test_missing_password_is_named(server: EmbeddedPostgres) -> None:
     assert (server.data_dir / "cluster" / "PG_VERSION").is_file()
 
 
+def test_password_of_another_server_is_named(server: EmbeddedPostgres) -> None:
+    """With a password file that is not this server's the start fails at once."""
+    server.start()
+    server.stop()
+    (server.data_dir / "password").write_text("guess")
+    with pytest.raises(ServerStartError, match="refuses us"):
+        server.start()
+    assert not server.is_running()
+
+
 def test_failed_start_shows_the_log(place: Path, bin_dir: Path) -> None:
     """A setting that the server refuses ends in its own words, and the directory is free again."""
     server = EmbeddedPostgres(place / "data", bin_dir=bin_dir, settings={"work_mem": "lots"})
@@ -323,9 +372,7 @@ def test_failed_start_shows_the_log(place: Path, bin_dir: Path) -> None:
     assert not (place / "data").exists()
 
 
-def test_named_binaries_are_never_passed_over(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_named_binaries_are_never_passed_over(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wrong TALLY_POSTGRES_BIN is an error, though another PostgreSQL is installed."""
     monkeypatch.setenv("TALLY_POSTGRES_BIN", str(place))
     with pytest.raises(BinariesNotFoundError, match="TALLY_POSTGRES_BIN"):

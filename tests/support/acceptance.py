@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 CLAIM = re.compile(r"\s*([a-z]+) (\d+(?:, \d+)*): ")
 NUMBER = re.compile(r"(\d+)\. ")

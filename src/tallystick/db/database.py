@@ -55,14 +55,20 @@ class Transaction:
         return self.connection.execute(query, parameters).rowcount
 
     def rows(
-        self, row: Callable[..., Row], query: Query | sql.Composed, parameters: Parameters | None = None
+        self,
+        row: Callable[..., Row],
+        query: Query | sql.Composed,
+        parameters: Parameters | None = None,
     ) -> list[Row]:
         """Return every row of *query*, each as `row(*columns)`."""
         with self.connection.cursor(row_factory=args_row(row)) as cursor:
             return cursor.execute(query, parameters).fetchall()
 
     def row(
-        self, row: Callable[..., Row], query: Query | sql.Composed, parameters: Parameters | None = None
+        self,
+        row: Callable[..., Row],
+        query: Query | sql.Composed,
+        parameters: Parameters | None = None,
     ) -> Row | None:
         """Return the first row of *query* as `row(*columns)`, or None where there is none."""
         with self.connection.cursor(row_factory=args_row(row)) as cursor:
@@ -73,7 +79,9 @@ class Transaction:
         with self.connection.cursor(row_factory=scalar_row) as cursor:
             return cursor.execute(query, parameters).fetchone()
 
-    def values(self, query: Query | sql.Composed, parameters: Parameters | None = None) -> list[Any]:
+    def values(
+        self, query: Query | sql.Composed, parameters: Parameters | None = None
+    ) -> list[Any]:
         """Return the first column of every row."""
         with self.connection.cursor(row_factory=scalar_row) as cursor:
             return cursor.execute(query, parameters).fetchall()

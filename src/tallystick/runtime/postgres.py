@@ -30,12 +30,13 @@ from typing import TYPE_CHECKING, Literal, Self
 from urllib.parse import quote
 
 import psycopg
+from psycopg.pq import PGconn, Ping
 
 from tallystick.runtime.binaries import (
     Account,
+    Installation,
     find_binaries,
     identity,
-    major_version,
     reachable_binaries,
 )
 from tallystick.runtime.errors import (
@@ -68,6 +69,7 @@ START_SECONDS = 300.0
 STOP_SECONDS = 60.0
 """What a shutdown checkpoint may take; after that the next start recovers instead."""
 
+CONNECT_SECONDS = 30
 INITDB_SECONDS = 120.0
 LOG_BYTES = 10 * 1024 * 1024
 LOG_TAIL_BYTES = 2000
@@ -188,14 +190,14 @@ class EmbeddedPostgres:
         try:
             self.data_dir.chmod(0o700)
             self._account = self._choose_account()
-            bin_dir = reachable_binaries(self._bin_dir or find_binaries(), self._account)
+            programs = reachable_binaries(self._bin_dir or find_binaries(), self._account)
             self._clear_unfinished()
             if not self._cluster.exists():
-                self._initialise(bin_dir)
-            self._check_data(bin_dir)
+                self._initialise(programs)
+            self._check_data(programs)
             end_orphans(self._cluster)
             self._make_socket_dir()
-            self._launch(bin_dir)
+            self._launch(programs)
             self._wait_until_ready()
         except BaseException:
             self.stop("immediate")
@@ -241,7 +243,7 @@ class EmbeddedPostgres:
 
     def _refuse_foreign(self) -> None:
         try:
-            names = sorted(os.listdir(self.data_dir))
+            names = sorted(path.name for path in self.data_dir.iterdir())
         except FileNotFoundError:
             return
         except NotADirectoryError:
@@ -262,6 +264,10 @@ class EmbeddedPostgres:
             holder = os.read(lock, 20).decode("ascii", "replace").strip()
             os.close(lock)
             raise DataDirectoryBusyError(self.data_dir, holder=holder) from None
+        if not os.path.samestat(os.fstat(lock), (self.data_dir / "lock").stat()):
+            # The directory was removed, and perhaps made anew, between our opening and locking.
+            os.close(lock)
+            raise DataDirectoryBusyError(self.data_dir, holder="")
         os.ftruncate(lock, 0)
         os.write(lock, f"{os.getpid()}\n".encode("ascii"))
         self._lock = lock
@@ -305,7 +311,7 @@ class EmbeddedPostgres:
         for path in self.data_dir.glob(f"{UNFINISHED}*"):
             shutil.rmtree(path)
 
-    def _initialise(self, bin_dir: Path) -> None:
+    def _initialise(self, programs: Installation) -> None:
         # A crash before the rename leaves an `unfinished-` directory, which the next start
         # removes, and a password that it replaces.
         making = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self.data_dir))
@@ -318,11 +324,11 @@ class EmbeddedPostgres:
         password.write_text(secrets.token_urlsafe(32), encoding="ascii")
         self._give(password)
         with self._reach(making) as (place, fds):
-            command = [str(bin_dir / "initdb"), "--pgdata", f"{place}/cluster"]
+            command = [str(programs.bin_dir / "initdb"), "--pgdata", f"{place}/cluster"]
             command += ["--username", SUPERUSER, "--pwfile", f"{place}/password"]
             command += ["--auth", "scram-sha-256", "--data-checksums", "--encoding", "UTF8"]
             command += ["--locale", "C"]
-            if major_version(bin_dir, self._account) >= BUILTIN_LOCALE_MAJOR:
+            if programs.major >= BUILTIN_LOCALE_MAJOR:
                 command += ["--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"]
             if not self._durable:
                 command.append("--no-sync")
@@ -355,11 +361,10 @@ class EmbeddedPostgres:
         if done.returncode != 0:
             raise ServerStartError("initdb failed", log=done.stderr[-LOG_TAIL_BYTES:])
 
-    def _check_data(self, bin_dir: Path) -> None:
+    def _check_data(self, programs: Installation) -> None:
         actual = (self._cluster / "PG_VERSION").read_text(encoding="ascii").strip()
-        expected = major_version(bin_dir, self._account)
-        if actual != str(expected):
-            raise DataVersionError(expected=expected, actual=actual)
+        if actual != str(programs.major):
+            raise DataVersionError(expected=programs.major, actual=actual)
         self._read_password()
 
     def _socket_dir(self) -> Path:
@@ -385,7 +390,7 @@ class EmbeddedPostgres:
             place.symlink_to(elsewhere)
         self._give(self._socket_dir())
 
-    def _launch(self, bin_dir: Path) -> None:
+    def _launch(self, programs: Installation) -> None:
         if self.log_path.exists() and self.log_path.stat().st_size > LOG_BYTES:
             self.log_path.replace(self.data_dir / "server.log.1")
         with contextlib.ExitStack() as open_until_started:
@@ -393,7 +398,7 @@ class EmbeddedPostgres:
             open_until_started.callback(os.close, log)
             data, data_fds = open_until_started.enter_context(self._reach(self._cluster))
             sockets, socket_fds = open_until_started.enter_context(self._reach(self._socket_dir()))
-            command = [str(bin_dir / "postgres"), "-D", data, "-k", sockets]
+            command = [str(programs.bin_dir / "postgres"), "-D", data, "-k", sockets]
             for name, value in self._settings.items():
                 command += ["-c", f"{name}={value}"]
             self._process = subprocess.Popen(  # noqa: S603 - the postgres that was chosen
@@ -410,23 +415,23 @@ class EmbeddedPostgres:
             )
 
     def _wait_until_ready(self) -> None:
+        # A database that is always there: `postgres` may have been dropped.
+        url = self.url("template1")
         deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
+        while PGconn.ping(url.encode()) != Ping.OK:
             if not self.is_running():
                 raise ServerStartError("the server ended while it started", log=self._log_tail())
-            try:
-                psycopg.connect(self.url(), connect_timeout=5).close()
-            except psycopg.OperationalError as error:
-                if "password authentication failed" in str(error):
-                    raise ServerStartError(
-                        "the password file is not this server's", log=self._log_tail()
-                    ) from error
-                time.sleep(LOOK_SECONDS)
-            else:
-                return
-        raise ServerStartError(
-            f"the server did not answer within {START_SECONDS:.0f} seconds", log=self._log_tail()
-        )
+            if time.monotonic() > deadline:
+                raise ServerStartError(
+                    f"the server did not answer within {START_SECONDS:.0f} seconds",
+                    log=self._log_tail(),
+                )
+            time.sleep(LOOK_SECONDS)
+        try:
+            psycopg.connect(url, connect_timeout=CONNECT_SECONDS).close()
+        except psycopg.OperationalError as error:
+            # Most likely a password file of another server.
+            raise ServerStartError("the server refuses us", log=self._log_tail()) from error
 
     def _read_password(self) -> str:
         try:

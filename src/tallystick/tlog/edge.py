@@ -19,7 +19,7 @@ from tallystick.tlog.tile import (
     HashReader,
     Tile,
     read_rows,
-    tile_of,
+    tile_at,
 )
 from tallystick.tlog.tree import (
     EMPTY_ROOT,
@@ -126,7 +126,7 @@ def edge_from_tiles(reader: HashReader, size: TreeSize) -> Edge:
     if not 0 <= size <= MAX_TREE_SIZE:
         raise MalformedTileError(f"{size} is not the size of a tree")
     tiles = [
-        tile_of(level, (size >> TILE_HEIGHT * level) - 1, size=size)
+        tile_at(level, size >> TILE_HEIGHT * (level + 1), size=size)
         for level in range(MAX_LEVEL, -1, -1)
         if size >> TILE_HEIGHT * level & (TILE_WIDTH - 1)
     ]

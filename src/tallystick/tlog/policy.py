@@ -31,7 +31,7 @@ from tallystick.tlog.note import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Callable
+    from collections.abc import Iterable, Mapping
 
 MAX_POLICY_BYTES: Final = 1_000_000
 """A thousand lines of keys and comments fit many times over."""
@@ -113,12 +113,13 @@ def parse_policy(data: bytes) -> Policy:
 
 
 def check_policy(
-    policy: Policy, note: Note, make_verifier: Callable[[VerifierKey], Verifier]
+    policy: Policy, note: Note, verifiers: Mapping[VerifierKey, Verifier]
 ) -> TrustedCheckpoint:
     """
     Check that a log of *policy* signed the checkpoint *note* and its quorum cosigned it.
 
-    *make_verifier* makes a verifier of a key: `record.ed25519_verifier` outside of tests.
+    *verifiers* holds a verifier for every key of the policy (`policy_keys`), made beforehand so
+    that a key which is no point of the curve is found when the policy is read.
 
     Raises:
         MalformedCheckpointError: The note's text is not a checkpoint.
@@ -137,8 +138,8 @@ def check_policy(
             expected=tuple(log.key.name for log in policy.logs),
             actual=checkpoint.origin,
         )
-    check_note(note, [make_verifier(key) for key in origin_keys])
-    witness_keys = [make_verifier(witness.key) for witness in policy.witnesses]
+    check_note(note, [verifiers[key] for key in origin_keys])
+    witness_keys = [verifiers[witness.key] for witness in policy.witnesses]
     cosignatures = check_cosignatures(note, witness_keys)
     check_quorum(policy, cosignatures)
     return TrustedCheckpoint(checkpoint, cosignatures)

@@ -11,10 +11,11 @@ the new one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 from tallystick.tlog.errors import ConsistencyError, InclusionError, MalformedProofError
-from tallystick.tlog.tile import TILE_HEIGHT, TILE_WIDTH, HashReader, Tile, read_rows, tile_of
+from tallystick.tlog.tile import TILE_HEIGHT, TILE_WIDTH, HashReader, read_rows, tile_at
 from tallystick.tlog.tree import (
     EMPTY_ROOT,
     HASH_BYTES,
@@ -28,7 +29,7 @@ from tallystick.tlog.tree import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,10 +280,10 @@ def _check_shape(proof: Sequence[bytes], *, wanted: int, seed: bytes | None) -> 
 
 def _read_nodes(reader: HashReader, nodes: Sequence[_Node], *, size: TreeSize) -> list[Hash]:
     """The hashes of *nodes* in the tree of *size* leaves, from tiles read in one call."""
-    parts = [list(_complete_parts(node, size)) for node in nodes]
-    tiles = sorted({_tile_under(part, size) for group in parts for part in group})
-    rows = read_rows(reader, tiles)
-    return [fold_right([_hash_in(rows, part, size) for part in group]) for group in parts]
+    spans = [[_span_of(part) for part in _complete_parts(node, size)] for node in nodes]
+    places = sorted({(span.level, span.tile_index) for group in spans for span in group})
+    rows = read_rows(reader, [tile_at(level, index, size=size) for level, index in places])
+    return [fold_right([_hash_of(rows, span) for span in group]) for group in spans]
 
 
 def _complete_parts(node: _Node, size: TreeSize) -> Iterator[_Node]:
@@ -295,14 +296,28 @@ def _complete_parts(node: _Node, size: TreeSize) -> Iterator[_Node]:
         start, rest = start + (1 << height), rest - (1 << height)
 
 
-def _tile_under(node: _Node, size: TreeSize) -> Tile:
-    """The tile whose hashes make the complete subtree *node*."""
+class _Span(NamedTuple):
+    """Where a complete subtree stands in tiles: the bytes `[start, end)` of one row."""
+
+    level: int
+    tile_index: int
+    start: int
+    end: int
+
+
+def _span_of(node: _Node) -> _Span:
     level, above = divmod(node.height, TILE_HEIGHT)
-    return tile_of(level, node.position << above, size=size)
+    index, offset = divmod(node.position << above, TILE_WIDTH)
+    start = offset * HASH_BYTES
+    return _Span(level, index, start, start + (HASH_BYTES << above))
 
 
-def _hash_in(rows: dict[tuple[int, int], bytes], node: _Node, size: TreeSize) -> Hash:
-    tile = _tile_under(node, size)
-    above = node.height % TILE_HEIGHT
-    start = ((node.position << above) % TILE_WIDTH) * HASH_BYTES
-    return tree_root([rows[tile.level, tile.index][start : start + (HASH_BYTES << above)]])
+def _hash_of(rows: Mapping[tuple[int, int], bytes], span: _Span) -> Hash:
+    return _row_root(rows[span.level, span.tile_index][span.start : span.end])
+
+
+# The upper tiles and the right edge are in nearly every proof, and a node in the middle of a
+# tile costs up to 127 hashes: remembered by its row, which cannot go stale. At most 16 MB.
+@lru_cache(maxsize=4096)
+def _row_root(row: bytes) -> Hash:
+    return tree_root([row])

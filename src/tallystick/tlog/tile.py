@@ -48,9 +48,8 @@ class HashReader(Protocol):
         ...
 
 
-def tile_of(level: int, position: int, *, size: TreeSize) -> Tile:
-    """The tile that holds the hash at *position* of *level*, as wide as it is at *size*."""
-    index = position // TILE_WIDTH
+def tile_at(level: int, index: int, *, size: TreeSize) -> Tile:
+    """The tile at *index* of *level*, as wide as the tree of *size* leaves has it."""
     at_level = size >> TILE_HEIGHT * level
     return Tile(level, index, min(TILE_WIDTH, at_level - index * TILE_WIDTH))
 
@@ -90,7 +89,7 @@ def new_tiles(old: TreeSize, new: TreeSize) -> Iterator[Tile]:
         if have >= want:
             return
         for index in range(have // TILE_WIDTH, -(-want // TILE_WIDTH)):
-            yield Tile(level, index, min(TILE_WIDTH, want - index * TILE_WIDTH))
+            yield tile_at(level, index, size=new)
 
 
 def format_tile_path(tile: Tile) -> str:

@@ -1,0 +1,130 @@
+"""
+Settings: `TALLY_…` in the environment, or `tally.toml`; the environment wins.
+
+A value that does not parse stops the start with its name: nothing falls back silently
+(log.md, sections 6.4 and 7.18). Secrets are files, never settings.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from tallystick.errors import Error, Kind
+
+CONFIG_FILE = "tally.toml"
+PREFIX = "TALLY_"
+FOREIGN_VARIABLES = frozenset(
+    {
+        "TALLY_PAUSE_AT",
+        "TALLY_PAUSE_FILE",
+        "TALLY_POSTGRES_BIN",
+        "TALLY_PUBLIC_VECTORS",
+        "TALLY_TEST_POSTGRES_BIN",
+    }
+)
+"""Variables of this prefix that other modules read; all others must be settings."""
+
+
+class ConfigError(Error):
+    """A setting has a value that does not parse, or a name that does not exist."""
+
+    kind = Kind.INVALID
+
+
+class Settings(BaseSettings):
+    """Everything that an operator can set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, toml_file=CONFIG_FILE, extra="forbid", frozen=True
+    )
+
+    database_url: str | None = Field(None, description="PostgreSQL; none: the embedded server.")
+    read_database_url: str | None = Field(None, description="A replica that reads are served from.")
+    data_dir: Path = Field(
+        Path("tally-data"), description="Where the embedded server and its keys live."
+    )
+    key_dir: Path | None = Field(None, description="Private keys; none: `keys` in data_dir.")
+    host: str = Field("127.0.0.1", description="Address that the server listens on.")
+    port: int = Field(7421, ge=0, le=65535, description="Port that the server listens on.")
+    origin_prefix: str | None = Field(
+        None, description="Origins are <prefix>/<log_name>; none: host and port, with /logs."
+    )
+    sequencers: int = Field(
+        min(4, os.cpu_count() or 1), ge=1, le=64, description="Threads that seal."
+    )
+    pool_size: int = Field(10, ge=2, le=500, description="Database connections of one process.")
+    tile_cache_mb: int = Field(64, ge=1, le=65536, description="Memory for tiles, in MB.")
+    max_backlog: int = Field(
+        100_000, ge=1, description="Rows waiting in a log from which on pushes are refused."
+    )
+    witness_name: str | None = Field(None, description="Key name of our own witness.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least level that is logged."
+    )
+    outbox_webhook_hosts: tuple[str, ...] = Field(
+        (), description="Hosts that webhooks may be sent to."
+    )
+    outbox_retention_days: int = Field(
+        7, ge=1, le=3650, description="Days that delivered events are kept."
+    )
+
+    @field_validator("origin_prefix")
+    @classmethod
+    def _prefix_is_a_note_name(cls, value: str | None) -> str | None:
+        if value is not None and (not value or "+" in value or any(map(str.isspace, value))):
+            raise ValueError("an origin has no white space and no +")
+        return value
+
+    @property
+    def keys(self) -> Path:
+        """The directory of private keys."""
+        return self.key_dir or self.data_dir / "keys"
+
+    @property
+    def origins(self) -> str:
+        """The prefix of the origins of new logs."""
+        return self.origin_prefix or f"{self.host}:{self.port}/logs"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Options of the command line, then the environment, then `tally.toml`."""
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load_settings(**overrides: object) -> Settings:
+    """
+    Return the settings; an override that is None counts as not given.
+
+    Raises:
+        ConfigError: A value does not parse, or a name is unknown; every one is named.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | FOREIGN_VARIABLES
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise ConfigError(f"there is no setting {', '.join(unknown)}")
+    try:
+        return Settings(**given)  # type: ignore[arg-type]
+    except ValidationError as raised:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in raised.errors()]
+        raise ConfigError("; ".join(lines)) from raised
+    except ValueError as raised:  # a tally.toml that is no TOML, or a list that is no JSON
+        raise ConfigError(str(raised)) from raised

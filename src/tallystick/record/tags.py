@@ -1,0 +1,38 @@
+"""
+Every domain tag of the log: no two kinds of bytes that are hashed or signed can be mistaken.
+
+Follows common.md, "Messages": a structure is its tag and canonical JSON, a raw construction
+its tag and 0x00. The tag's last byte is the newline.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+RESERVED_PREFIX: Final = b"tallystick/"
+"""What pushed entries must not begin with, so that none passes for a record."""
+
+RECORD_TAG: Final = b"tallystick/seal-record/v1\n"
+"""Before the JSON of a record: leaf bytes of form `record`."""
+ROW_KEY_TAG: Final = b"tallystick/seal-row-key/v1\n"
+"""Before the JSON of a row that has no key but itself."""
+SALTED_RECORD_TAG: Final = b"tallystick/seal-salted-record/v1\n"
+"""Raw: before salt and record in the digest that a salted leaf is."""
+FIELD_KEY_TAG: Final = b"tallystick/seal-field-key/v1\n"
+"""Raw: before salt and column name in the key of one field."""
+FIELD_TAG: Final = b"tallystick/seal-field/v1\n"
+"""Raw: before key and value in the commitment to one field."""
+DISCLOSURE_TAG: Final = b"tallystick/seal-disclosure/v1\n"
+"""Before the JSON of what opens commitments; travels as a proof's extra data."""
+OUTBOX_EVENT_TAG: Final = b"tallystick/outbox-event/v1\n"
+"""Before the JSON of an event in what a webhook signs."""
+
+TAGS: Final = (
+    RECORD_TAG,
+    ROW_KEY_TAG,
+    SALTED_RECORD_TAG,
+    FIELD_KEY_TAG,
+    FIELD_TAG,
+    DISCLOSURE_TAG,
+    OUTBOX_EVENT_TAG,
+)

@@ -1,0 +1,38 @@
+"""Logs and their keys: making, configuring, failing, recovering, freezing."""
+
+from tallystick.seal.logs.keys import KeyRing
+from tallystick.seal.logs.log import HOUSE_LOGS, Log, LogId, LogKey, LogName, LogSettings
+from tallystick.seal.logs.operations import (
+    configure_log,
+    create_house_logs,
+    create_log,
+    fail_log,
+    freeze_log,
+    get_log,
+    has_log,
+    list_keys,
+    list_logs,
+    open_new_logs,
+    recover_log,
+)
+
+__all__ = [
+    "HOUSE_LOGS",
+    "KeyRing",
+    "Log",
+    "LogId",
+    "LogKey",
+    "LogName",
+    "LogSettings",
+    "configure_log",
+    "create_house_logs",
+    "create_log",
+    "fail_log",
+    "freeze_log",
+    "get_log",
+    "has_log",
+    "list_keys",
+    "list_logs",
+    "open_new_logs",
+    "recover_log",
+]

@@ -1,0 +1,205 @@
+"""Operations on logs; each takes the caller's transaction (log.md, sections 3.1 and 4.4)."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from tallystick.db import Database, Transaction
+from tallystick.seal.errors import DamagedLogError, LogExistsError, LogNotFoundError
+from tallystick.seal.logs import store
+from tallystick.seal.logs.keys import KeyRing
+from tallystick.seal.logs.log import (
+    HOUSE_LOGS,
+    Log,
+    LogId,
+    LogKey,
+    LogSettings,
+    Visibility,
+    check_log,
+)
+from tallystick.tlog import (
+    EMPTY_ROOT,
+    Checkpoint,
+    Hash,
+    TreeSize,
+    format_checkpoint,
+    format_note,
+    sign_note,
+)
+
+
+def create_log(
+    tx: Transaction,
+    log_name: str,
+    *,
+    keys: KeyRing,
+    origin_prefix: str,
+    settings: LogSettings | None = None,
+) -> Log:
+    """
+    Make a log with a new key and a signed checkpoint of size 0, and return it.
+
+    A log of this name whose fields all agree is returned as it is.
+
+    Raises:
+        InvalidLogError: The name, the origin or a setting is out of its range.
+        LogExistsError: A log of this name has other fields; the evidence names them.
+        KeyPermissionsError: The key directory is open to others.
+    """
+    settings = settings or LogSettings()
+    origin = f"{origin_prefix}/{log_name}"
+    check_log(log_name, origin, settings)
+    existing = store.find_log(tx, log_name)
+    if existing is not None:
+        differences = existing.differences(settings)
+        if differences:
+            raise LogExistsError(
+                f"log {log_name} exists with other fields: {', '.join(differences)}",
+                evidence={"log": log_name, "fields": differences},
+            )
+        return existing
+    store.create_log(tx, log_name, settings, first_key(keys, origin))
+    return get_log(tx, log_name)
+
+
+def create_house_logs(tx: Transaction, *, keys: KeyRing, origin_prefix: str) -> list[Log]:
+    """Make the logs of our own tables, where they are missing, and return them."""
+    return [
+        store.find_log(tx, name) or create_log(tx, name, keys=keys, origin_prefix=origin_prefix)
+        for name in HOUSE_LOGS
+    ]
+
+
+def open_new_logs(database: Database, keys: KeyRing, *, origin_prefix: str) -> list[str]:
+    """
+    Open the logs that were plainly inserted, and return their names.
+
+    The earlier log service's SQL inserts a row into `verification_logs` and no more; the
+    sequencer's next look gives such a log its origin, its key and its checkpoint of size 0.
+    """
+    with database.transaction() as tx:
+        unopened = store.unopened_logs(tx)
+        for log_id, log_name in unopened:
+            store.open_log(tx, log_id, first_key(keys, f"{origin_prefix}/{log_name}"))
+    return [log_name for _, log_name in unopened]
+
+
+def first_key(keys: KeyRing, origin: str) -> store.FirstKey:
+    """Make a log's first key and sign its checkpoint of size 0."""
+    key = keys.create(origin)
+    text = format_checkpoint(Checkpoint(origin, TreeSize(0), Hash(EMPTY_ROOT)))
+    note = format_note(sign_note(text, [keys.signer(key.key_id)])).decode()
+    return store.FirstKey(origin, key.key_id, key.public_key, key.vkey, note)
+
+
+def configure_log(
+    tx: Transaction,
+    log_name: str,
+    *,
+    description: str | None = None,
+    enabled: bool | None = None,
+    visibility: Visibility | None = None,
+    batch_size: int | None = None,
+    batch_interval_ms: int | None = None,
+    witness_quorum: int | None = None,
+    witness_patience_seconds: int | None = None,
+    accepts_entries: bool | None = None,
+    retain_until: datetime.datetime | None = None,
+) -> Log:
+    """
+    Change what may change of a log and return it; None leaves a field as it is.
+
+    Raises:
+        LogNotFoundError: There is no such log.
+        InvalidLogError: A value is out of its range.
+    """
+    fields: dict[str, Any] = {
+        "description": description,
+        "enabled": enabled,
+        "visibility": visibility,
+        "batch_size": batch_size,
+        "batch_interval_ms": batch_interval_ms,
+        "witness_quorum": witness_quorum,
+        "witness_patience_seconds": witness_patience_seconds,
+        "accepts_entries": accepts_entries,
+        "retain_until": retain_until,
+    }
+    log = get_log(tx, log_name)
+    settings = LogSettings(
+        visibility=visibility or log.visibility,
+        batch_size=log.batch_size if batch_size is None else batch_size,
+        batch_interval_ms=log.batch_interval_ms if batch_interval_ms is None else batch_interval_ms,
+        witness_quorum=log.witness_quorum if witness_quorum is None else witness_quorum,
+    )
+    check_log(log_name, log.origin or log_name, settings)
+    store.configure_log(tx, log_name, fields)
+    return get_log(tx, log_name)
+
+
+def get_log(tx: Transaction, log_name: str) -> Log:
+    """
+    Return the log of this name.
+
+    Raises:
+        LogNotFoundError: There is none.
+    """
+    log = store.find_log(tx, log_name)
+    if log is None:
+        raise LogNotFoundError(f"there is no log {log_name!r}")
+    return log
+
+
+def has_log(tx: Transaction, log_name: str) -> bool:
+    """Return whether there is a log of this name."""
+    return store.find_log(tx, log_name) is not None
+
+
+def list_logs(tx: Transaction) -> list[Log]:
+    """Return every log, by name."""
+    return store.list_logs(tx)
+
+
+def list_keys(tx: Transaction, log_name: str) -> list[LogKey]:
+    """
+    Return the public keys of a log, the oldest first.
+
+    Raises:
+        LogNotFoundError: There is no such log.
+    """
+    return store.log_keys(tx, get_log(tx, log_name).log_id)
+
+
+def freeze_log(tx: Transaction, log_name: str) -> Log:
+    """
+    Ask for the end of a log: pushes are refused from now on, and once no source is attached
+    and its queue is empty the sequencer seals the `freeze` leaf and the last checkpoint.
+
+    Raises:
+        LogNotFoundError: There is no such log.
+    """
+    store.request_freeze(tx, get_log(tx, log_name).log_id)
+    return get_log(tx, log_name)
+
+
+def fail_log(tx: Transaction, log_id: int, damage: DamagedLogError) -> bool:
+    """Stop a log that contradicts itself, with both sides of the contradiction; False: it was."""
+    failure = {
+        "code": damage.code(),
+        "message": damage.message,
+        "expected": damage.expected,
+        "actual": damage.actual,
+    }
+    return store.fail_log(tx, LogId(log_id), failure)
+
+
+def recover_log(tx: Transaction, log_name: str, *, actor: str, reason: str) -> Log:
+    """
+    Take a failed log back to where it was, after an audit begun since was clean.
+
+    Raises:
+        LogNotFoundError: There is no such log.
+        LogFailedError: No clean audit has begun since the failure.
+    """
+    store.recover_log(tx, get_log(tx, log_name).log_id, actor=actor, reason=reason)
+    return get_log(tx, log_name)
