@@ -209,14 +209,17 @@ def test_stale_pid_file_is_dropped(server: EmbeddedPostgres) -> None:
     server.stop()
     account = (server.data_dir / "cluster").stat()
     rights = {"user": account.st_uid, "group": account.st_gid} if AS_ROOT else {}
-    with subprocess.Popen(["sleep", "600"], **rights) as innocent:
+    innocent = subprocess.Popen(["sleep", "600"], **rights)
+    try:
         stale = server.data_dir / "cluster" / "postmaster.pid"
         stale.write_text(f"{innocent.pid}\n{server.data_dir}/cluster\n1\n5432\n\n\n")
         os.chown(stale, account.st_uid, account.st_gid)
         server.start()
         assert ask(server, "SELECT 1") == 1
         assert innocent.poll() is None
+    finally:
         innocent.kill()
+        innocent.wait()
 
 
 def test_killed_postmaster_is_replaced(place: Path, bin_dir: Path) -> None:

@@ -121,9 +121,7 @@ class SealedLog:
         """Return the bytes of `note`."""
         return format_note(self.note(size))
 
-    def proof(
-        self, index: int, *, extra: bytes | None = None, note: Note | None = None
-    ) -> bytes:
+    def proof(self, index: int, *, extra: bytes | None = None, note: Note | None = None) -> bytes:
         """Return the `.tlog-proof` of the leaf at *index* under the last checkpoint."""
         hashes = prove_inclusion(self, index=LeafIndex(index), size=self.size)
         return format_tlog_proof(

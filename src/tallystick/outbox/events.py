@@ -32,6 +32,7 @@ MAX_KEY_BYTES: Final = 1000
 """With a topic of 100 bytes the message of a NOTIFY stays below PostgreSQL's 8,000 bytes."""
 MAX_PAYLOAD_BYTES: Final = 65_536
 """An event tells what happened and where to read the rest; receivers limit bodies too."""
+MAX_EXACT_NUMBER: Final = 2**53 - 1
 MAX_EVENTS: Final = 1000
 """The largest page of every list (common.md, "Lists and HTTP")."""
 
@@ -64,7 +65,9 @@ class Event:
         try:
             payload = json.loads(self.payload_json)
         except (ValueError, RecursionError) as cause:
-            raise InvalidEventError(f"the payload of event {self.event_id} is unreadable") from cause
+            raise InvalidEventError(
+                f"the payload of event {self.event_id} is unreadable"
+            ) from cause
         assert isinstance(payload, dict), "the table keeps payloads objects"
         return payload
 
@@ -111,7 +114,8 @@ def emit(
     Raises:
         UnknownTopicError: No slice registered *topic*.
         InvalidEventError: *key* is empty, over 1,000 bytes or no text that PostgreSQL holds,
-            or *payload* has no canonical JSON form or one of over 65,536 bytes.
+            or *payload* has no canonical JSON form, a number beyond 2**53 - 1, or
+            over 65,536 bytes.
     """
     check_topics([topic])
     written = check_event(key=key, payload=payload)
@@ -136,7 +140,14 @@ def check_event(*, key: str, payload: Mapping[str, Any]) -> str:
         raise InvalidEventError(f"a key has 1 to {MAX_KEY_BYTES} bytes")
     if len(written) > MAX_PAYLOAD_BYTES:
         raise InvalidEventError(f"an event has at most {MAX_PAYLOAD_BYTES} bytes")
+    json.loads(written, parse_int=_check_number, parse_float=_check_number)
     return canonical(dict(payload)).decode()
+
+
+def _check_number(number: str) -> None:
+    # PostgreSQL spells 1e22 as an integer of 23 digits, which RFC 8785 would refuse to write.
+    if abs(float(number)) > MAX_EXACT_NUMBER:
+        raise InvalidEventError("a number beyond 2**53 - 1 is written as text")
 
 
 def read_events(
@@ -145,7 +156,7 @@ def read_events(
     topics: Collection[str] | None = None,
     key: str | None = None,
     user_id: str | None = None,
-    after: Position = Position(0),  # noqa: B008 (an int)
+    after: Position = Position(0),
     limit: int = 100,
     reader: Reader | None = None,
 ) -> EventPage:

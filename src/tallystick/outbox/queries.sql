@@ -44,6 +44,10 @@ FROM counted AS c CROSS JOIN newest AS n WHERE e.event_id = c.event_id;
 -- Tells the listeners of a channel.
 SELECT pg_notify(%(channel)s, %(message)s);
 
+-- name: listen
+-- Hears of new positions; the channel is `WAKE_CHANNEL` of numbering.py.
+LISTEN tally_outbox;
+
 -- name: add_sink
 -- Adds a sink; false where the name is taken.
 SELECT tally.add_sink_v1(%(sink)s, %(kind)s::tally.sink_kind, %(config)s, %(topics)s::text[], %(position)s::bigint);
@@ -79,11 +83,12 @@ UPDATE tally.outbox_cursors SET position = %(position)s, attempts = 0, next_try_
 WHERE sink = %(sink)s;
 
 -- name: list_sinks
--- Every sink with what it gets next and how far it is behind.
+-- Every sink with what it gets next and how far it is behind; events that nobody numbers count as lag.
 SELECT
   c.sink, c.kind::text, c.config, c.topics, c.position, c.status::text, c.attempts, c.next_try_at, c.last_error,
   c.created_at, newest.position - c.position,
-  coalesce(greatest(extract(epoch FROM tally.clock() - next.created_at), 0), 0)::float8, next.event_id
+  coalesce(greatest(extract(epoch FROM tally.clock() - coalesce(next.created_at, unnumbered.created_at)), 0), 0)::float8,
+  next.event_id
 FROM tally.outbox_cursors AS c
 CROSS JOIN (
   SELECT greatest(
@@ -95,6 +100,11 @@ LEFT JOIN LATERAL (
   WHERE e.position > c.position AND (c.topics = '{}' OR e.topic = ANY (c.topics))
   ORDER BY e.position LIMIT 1
 ) AS next ON true
+LEFT JOIN LATERAL (
+  SELECT e.created_at FROM tally.outbox_events AS e
+  WHERE e.position IS NULL AND (c.topics = '{}' OR e.topic = ANY (c.topics))
+  ORDER BY e.event_id LIMIT 1
+) AS unnumbered ON true
 ORDER BY c.sink;
 
 -- name: delete_events

@@ -27,6 +27,7 @@ class Queries:
     take_lock: Query
     number_events: Query
     notify: Query
+    listen: Query
     add_sink: Query
     pause_sink: Query
     sink_result: Query
@@ -150,6 +151,11 @@ def number_events(tx: Transaction, *, limit: int) -> int:
 def notify(tx: Transaction, *, channel: str, message: str) -> None:
     """Send *message* to the listeners of *channel* when the transaction commits."""
     tx.value(SQL.notify, {"channel": channel, "message": message})
+
+
+def listen(tx: Transaction) -> None:
+    """Make the session hear of new positions."""
+    tx.execute(SQL.listen)
 
 
 def add_sink(

@@ -35,6 +35,8 @@ def parse_canonical(data: bytes) -> Any:
     """
     The value whose canonical bytes are exactly *data*.
 
+    Whole numbers beyond 2**53 - 1 are refused, whether they were meant as integers or not.
+
     Raises:
         MalformedJsonError: *data* is not JSON, or is spelled in another than the one way.
     """

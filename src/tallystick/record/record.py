@@ -230,7 +230,8 @@ def _encode(members: dict[str, Any]) -> bytes:
 
 
 def _read_record(value: Any) -> Record:
-    is_control = isinstance(value, dict) and _is_one_of(value.get("op"), CONTROL_OPS)
+    op = value.get("op") if isinstance(value, dict) else None
+    is_control = isinstance(op, str) and op in CONTROL_OPS
     members = read_object(
         value,
         required=_WITH_DETAIL if is_control else _WITH_ROW,
@@ -242,8 +243,8 @@ def _read_record(value: Any) -> Record:
     record = Record(
         log=_read_log_name(members["log"]),
         table=_read_table(members["table"], is_optional=is_control),
-        op=members["op"],
-        via=members["via"],
+        op=read_text(members["op"], what="op", error=MalformedRecordError),
+        via=read_text(members["via"], what="via", error=MalformedRecordError),
         key=_read_key(members["key"]),
         at=read_time(members["at"], what="at", error=MalformedRecordError),
         tx=_read_transaction(members["tx"]),
@@ -263,11 +264,11 @@ def _check_op(record: Record) -> None:
     if record.op in CONTROL_OPS:
         fits = record.via == "control" and not record.key
     elif record.op == "truncate":
-        fits = _is_one_of(record.via, ROW_VIAS) and not record.key and not _has_row(record)
+        fits = record.via in ROW_VIAS and not record.key and not _has_row(record)
     else:
         fits = (
-            _is_one_of(record.op, ROW_OPS)
-            and _is_one_of(record.via, ROW_VIAS)
+            record.op in ROW_OPS
+            and record.via in ROW_VIAS
             and bool(record.key)
             and (record.row is not None or bool(record.large))
         )
@@ -277,10 +278,6 @@ def _check_op(record: Record) -> None:
 
 def _has_row(record: Record) -> bool:
     return record.row is not None or bool(record.private) or bool(record.large)
-
-
-def _is_one_of(value: Any, allowed: frozenset[str]) -> bool:
-    return isinstance(value, str) and value in allowed
 
 
 def _read_log_name(value: Any) -> str:

@@ -12,6 +12,10 @@ The errors of the runtime: the embedded PostgreSQL and what starts it (log.md 6.
     ├── SocketPathError            no directory with a path short enough
     ├── ServerStartError           the server ended, or did not answer in time
     └── OrphanServerError          an earlier server does not end
+    RuntimeStartError
+    ├── NoDatabaseError            none is set, and none is embedded
+    ├── AddressInUseError          another program listens there
+    └── StartTimeoutError          the server of HTTP does not answer
 """
 
 from __future__ import annotations
@@ -116,3 +120,21 @@ class OrphanServerError(EmbeddedPostgresError):
     def __init__(self, pids: list[int]) -> None:
         super().__init__(f"an earlier server does not end: processes {pids}")
         self.pids = pids
+
+
+class RuntimeStartError(Error):
+    """The processes cannot be started."""
+
+    kind: ClassVar[Kind] = Kind.UNAVAILABLE
+
+
+class NoDatabaseError(RuntimeStartError):
+    """No database is set, and the data directory has no embedded one."""
+
+
+class AddressInUseError(RuntimeStartError):
+    """The address cannot be listened on."""
+
+
+class StartTimeoutError(RuntimeStartError):
+    """The server was started and does not answer."""

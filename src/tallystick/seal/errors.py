@@ -19,6 +19,7 @@ Errors of sealing (log.md, section 3.3).
     ├── LogBusyError                   over max_backlog
     ├── SourceBusyError                its table stayed locked
     ├── InvalidLogError                a field of a log is out of its range
+    ├── InvalidSourceError             settings of a source contradict each other
     └── DamagedLogError                the log becomes failed
         ├── EdgeMismatchError              tiles and head disagree
         └── RollbackError                  somebody outside knows a later head
@@ -126,6 +127,12 @@ class SourceBusyError(Error):
 
 class InvalidLogError(Error):
     """A field of the log is out of its range."""
+
+    kind = Kind.INVALID
+
+
+class InvalidSourceError(Error):
+    """The settings of the source contradict each other, its table or its log."""
 
     kind = Kind.INVALID
 

@@ -68,9 +68,10 @@ def check_export_tree(
         ProofFormatError, UntrustedLogError, LogSignatureError, CosignatureError,
         QuorumMissingError: The checkpoint is not a trusted one (steps 1 to 3).
         MissingObjectError: An object is not there; the error has its path.
-        ExportObjectError: An object is malformed or not the signed tree's; the error has the
-            path of the first. If all entries make up the signed root, it is a tile; if not, a
-            bundle, or where bundles and tiles agree with each other, the checkpoint.
+        ExportObjectError: An object is malformed or not the signed tree's; the error has its
+            path. If all entries make up the signed root, it is the first false tile. If not,
+            it is the first bundle that disagrees with its tile, else the first tile that
+            disagrees with those below it, else the checkpoint.
     """
     trust = read_trust(policy)
     head = check_head(_read(reader, CHECKPOINT_PATH), trust)
@@ -80,7 +81,7 @@ def check_export_tree(
         rebuild.append(tile)
     rebuild.finish()
     if edge_root(rebuild.edge) != head.checkpoint.root:
-        path = rebuild.bad_bundle or CHECKPOINT_PATH
+        path = rebuild.bad_bundle or rebuild.bad_tile or CHECKPOINT_PATH
         raise ExportObjectError(f"{path} does not lead to the signed root", path=path)
     if rebuild.bad_tile:
         raise ExportObjectError(f"{rebuild.bad_tile} is not the tree's", path=rebuild.bad_tile)

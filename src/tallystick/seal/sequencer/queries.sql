@@ -1,6 +1,8 @@
 -- name: lock_log
--- One sequencer a log; the lock ends with the transaction. A full batch may take longer than a request's statement.
-SELECT pg_try_advisory_xact_lock(1952541817, %(log_id)s), set_config('statement_timeout', '300s', true);
+-- One sequencer a log; the lock ends with the transaction. A full batch may take longer than a request, and sorts in memory.
+SELECT
+  pg_try_advisory_xact_lock(1952541817, %(log_id)s), set_config('statement_timeout', '300s', true),
+  set_config('work_mem', '256MB', true), set_config('jit', 'off', true);
 
 -- name: read_head
 -- The log, its last checkpoint, and how far the queue's sequence has come; nothing here takes a transaction id.
@@ -47,7 +49,7 @@ WITH taken AS MATERIALIZED (
     log_id, leaf_index, log_name, source_table, source_id, source_key, op, via, seq, leaf, leaf_hash, processed_at)
   SELECT
     p.log_id, p.leaf_index, %(log_name)s, s.source_table, p.source_id, p.source_key, p.op, p.via, p.seq, p.leaf,
-    p.leaf_hash, tally.clock()
+    p.leaf_hash, (SELECT tally.clock())
   FROM placed AS p LEFT JOIN tally.verification_sources AS s ON s.source_no = p.source_no
 ), kept AS (
   INSERT INTO tally.leaf_records (log_id, leaf_index, salt, record)

@@ -1,0 +1,55 @@
+"""
+What `tally status` says: sizes, lag, last checkpoint (log.md, section 6.4).
+
+Everything is one read-only snapshot, so that the numbers fit together.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from tallystick.db import Database
+from tallystick.runtime import store
+from tallystick.runtime.store import LogState, OutboxLag
+
+LOOK_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A Tallystick at one moment; *sealing* is `running`, `paused` or `stopping`."""
+
+    sealing: str
+    logs: list[LogState]
+    outbox: OutboxLag
+
+
+def read_status(database: Database) -> Status:
+    """
+    Return the status.
+
+    Raises:
+        DatabaseUnavailableError: The database does not answer.
+    """
+    with database.transaction(isolation="repeatable read", read_only=True) as tx:
+        return Status(store.sealing_state(tx), store.logs(tx), store.outbox_lag(tx))
+
+
+def wait_until_sealed(database: Database, log_name: str, *, timeout_seconds: float) -> bool:
+    """
+    Wait until every change that is committed now is sealed in the log; False: not in time.
+
+    Later changes are not waited for, so that a busy log cannot hold the caller for ever.
+    """
+    with database.transaction(read_only=True) as tx:
+        seq = store.last_waiting(tx, log_name)
+    deadline = time.monotonic() + timeout_seconds
+    while seq is not None:
+        with database.transaction(read_only=True) as tx:
+            if not store.is_waiting(tx, log_name, seq=seq):
+                break
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(LOOK_SECONDS)
+    return True

@@ -1,0 +1,297 @@
+"""
+The audit: everything that a log says of itself and of its tables, computed again.
+
+It works in one REPEATABLE READ, READ ONLY snapshot, which is exported to a process pool; each
+block of 65,536 leaves is a pure task there. Follows log.md, section 4.7:
+
+1. re-hash every leaf;
+2. rebuild every tile, and the root of each stored checkpoint, from the leaf hashes;
+3. check every note, key period and cosignature;
+4. check gaplessness, and that log, table and key inside records agree with the columns;
+5. compare every current row of every source with what the log last said of its key.
+"""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from tallystick.db import Database, Query, Transaction
+from tallystick.db.database import session_settings
+from tallystick.errors import Error, Kind
+from tallystick.seal.audit import rows, store
+from tallystick.seal.audit.blocks import (
+    BLOCK_LEAVES,
+    CheckedBlock,
+    Finding,
+    check_block,
+    join_edges,
+    tile_finding,
+)
+from tallystick.seal.audit.notes import (
+    StoredCheckpoint,
+    check_notes,
+    check_stored_cosignatures,
+)
+from tallystick.seal.errors import LogNotFoundError
+from tallystick.seal.sequencer.store import TileReader
+from tallystick.tlog import (
+    EMPTY_EDGE,
+    HASH_BYTES,
+    Edge,
+    MalformedTileError,
+    TreeSize,
+    edge_from_tiles,
+    edge_root,
+    extend_edge,
+)
+
+INLINE_BLOCKS = 2
+"""A pool of processes costs half a second to start; so few blocks are checked sooner than that."""
+
+Progress = Callable[[int, int], None]
+
+
+class AuditStartError(Error):
+    """An audit of the growth since a size needs a stored checkpoint of that size."""
+
+    kind = Kind.NOT_FOUND
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """What an audit found; clean is a verdict on one snapshot of the database."""
+
+    audit_id: int
+    log_name: str
+    size: int
+    root: bytes
+    since: int
+    leaves: int
+    checkpoints: int
+    rows: int
+    seconds: float
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.findings
+
+
+@dataclass(frozen=True, slots=True)
+class BlockTask:
+    """One block, as a process anywhere can check it."""
+
+    database_url: str
+    snapshot: str
+    log_id: int
+    first: int
+    width: int
+    sizes: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Fold:
+    """Joins the blocks in their order: the growing edge, the tiles of the levels above."""
+
+    edge: Edge
+    blocks: Edge
+    high: dict[tuple[int, int], tuple[int, bytes]] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    def add(self, block: CheckedBlock, expected: dict[int, StoredCheckpoint]) -> None:
+        """Take the next block, and compare the roots of the checkpoints inside it."""
+        self.findings += block.findings
+        for size, inside in block.edges_at:
+            root = edge_root(join_edges(self.edge, inside))
+            if root != expected[size].root:
+                self.findings.append(
+                    Finding(
+                        "root_mismatch",
+                        expected_digest=root,
+                        actual_digest=bytes(expected[size].root),
+                        detail=f"checkpoint of size {size}",
+                    )
+                )
+        self.edge = join_edges(self.edge, block.edge)
+        if block.edge.size == BLOCK_LEAVES:
+            self.blocks, writes = extend_edge(self.blocks, bytes(block.edge.hashes[0]))
+            for write in writes:
+                place = (write.level + 2, write.index)
+                offset, row = self.high.get(place, (write.offset, b""))
+                self.high[place] = (offset, row + write.appended)
+
+    def check_high_tiles(self, stored: dict[tuple[int, int], bytes]) -> Iterator[Finding]:
+        """Yield `tile_changed` where a stored tile of level 2 or above is not the blocks'."""
+        for (level, index), (offset, row) in self.high.items():
+            actual = stored.get((level, index), b"")[offset * HASH_BYTES :]
+            if actual != row:
+                yield tile_finding(level, index, row, actual)
+
+
+def audit_log(
+    database: Database,
+    log_name: str,
+    *,
+    since: int = 0,
+    processes: int | None = None,
+    with_rows: bool = True,
+    progress: Progress = lambda _done, _total: None,
+) -> AuditReport:
+    """
+    Audit a log, record the verdict, and return it with the findings.
+
+    With *since* only the growth from that checkpoint is audited; it must have been audited
+    itself. *processes* defaults to the cores of this machine.
+
+    Raises:
+        LogNotFoundError: There is no such log.
+        AuditStartError: There is no checkpoint of size *since*.
+    """
+    began = time.monotonic()
+    with database.transaction(isolation="repeatable read", read_only=True) as tx:
+        store.lift_timeouts(tx)
+        snapshot = store.export_snapshot(tx)
+        log = store.audited_log(tx, log_name)
+        if log is None:
+            raise LogNotFoundError(f"there is no log {log_name!r}")
+        checkpoints = checkpoints_from(tx, log.log_id, since)
+        tasks = block_tasks(database.url, snapshot, log, since, checkpoints)
+        fold, findings = start_fold(tx, log.log_id, since)
+        with block_runner(processes, len(tasks)) as run:
+            by_size = {checkpoint.size: checkpoint for checkpoint in checkpoints}
+            for done, block in enumerate(run(tasks), 1):
+                fold.add(block, by_size)
+                progress(done, len(tasks))
+        findings += fold.findings
+        findings += fold.check_high_tiles(store.high_tiles(tx, log.log_id))
+        findings += check_notes(
+            checkpoints, store.key_periods(tx, log.log_id), origin=log.origin
+        )
+        findings += check_stored_cosignatures(store.cosignatures_after(tx, log.log_id, since))
+        compared = rows.compare_sources(tx, log.log_id) if with_rows else rows.Comparison()
+        findings += compared.findings
+    counts = audit_counts(log.size - since, len(checkpoints), compared.rows, findings)
+    with database.transaction() as tx:
+        audit_id = store.insert_audit(
+            tx, log, kind="audit", snapshot=snapshot, counts=counts, findings=findings
+        )
+    return AuditReport(
+        audit_id=audit_id,
+        log_name=log_name,
+        size=log.size,
+        root=log.root,
+        since=since,
+        leaves=log.size - since,
+        checkpoints=len(checkpoints),
+        rows=compared.rows,
+        seconds=time.monotonic() - began,
+        findings=tuple(findings),
+    )
+
+
+def checkpoints_from(tx: Transaction, log_id: int, since: int) -> list[StoredCheckpoint]:
+    """Return the checkpoint of size *since* and all later ones."""
+    start = store.checkpoint_at(tx, log_id, since)
+    if start is None:
+        raise AuditStartError(f"there is no checkpoint of size {since}")
+    return [start, *store.checkpoints_after(tx, log_id, since)]
+
+
+def block_tasks(
+    database_url: str,
+    snapshot: str,
+    log: store.AuditedLog,
+    since: int,
+    checkpoints: Sequence[StoredCheckpoint],
+) -> list[BlockTask]:
+    """Return the blocks from the one that *since* lies in, each with its checkpoints."""
+    inside: dict[int, list[int]] = {}
+    for checkpoint in checkpoints:
+        # A checkpoint at a block's very end lies inside of that block.
+        inside.setdefault(max(checkpoint.size - 1, 0) // BLOCK_LEAVES, []).append(checkpoint.size)
+    return [
+        BlockTask(
+            database_url=database_url,
+            snapshot=snapshot,
+            log_id=log.log_id,
+            first=first,
+            width=min(BLOCK_LEAVES, log.size - first),
+            sizes=tuple(size for size in inside.get(first // BLOCK_LEAVES, ()) if size > first),
+        )
+        for first in range(since // BLOCK_LEAVES * BLOCK_LEAVES, log.size, BLOCK_LEAVES)
+    ]
+
+
+def start_fold(tx: Transaction, log_id: int, since: int) -> tuple[Fold, list[Finding]]:
+    """Return the fold that stands before the first block: of what was audited before."""
+    first = since // BLOCK_LEAVES
+    if first == 0:
+        return Fold(EMPTY_EDGE, EMPTY_EDGE), []
+    try:
+        edge = edge_from_tiles(TileReader(tx, store.LogId(log_id)), TreeSize(first * BLOCK_LEAVES))
+    except MalformedTileError as error:
+        return Fold(EMPTY_EDGE, EMPTY_EDGE), [Finding("tile_changed", detail=error.message)]
+    return Fold(edge, Edge(TreeSize(first), edge.hashes)), []
+
+
+class block_runner:  # noqa: N801 (used as a context manager, read like a verb)
+    """Runs block tasks in order: here where they are few, else in a pool of processes."""
+
+    def __init__(self, processes: int | None, blocks: int) -> None:
+        self._processes = min(processes or os.cpu_count() or 1, max(blocks, 1))
+        self._inline = blocks <= INLINE_BLOCKS or self._processes == 1
+        self._pool: Executor | None = None
+
+    def __enter__(self) -> Callable[[Iterable[BlockTask]], Iterable[CheckedBlock]]:
+        if self._inline:
+            return lambda tasks: map(run_block, tasks)
+        # spawn: this process has threads, which a fork would leave half alive.
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPoolExecutor(self._processes, mp_context=context)
+        pool = self._pool
+        return lambda tasks: pool.map(run_block, tasks)
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+
+def run_block(task: BlockTask) -> CheckedBlock:
+    """Read one block in the audit's snapshot and check it; in any process."""
+    with (
+        psycopg.connect(task.database_url, **session_settings("tallystick-audit")) as connection,
+        connection.transaction(),
+    ):
+        connection.execute(Query(b"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+        connection.execute(
+            sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(task.snapshot))
+        )
+        tx = Transaction(connection)
+        store.lift_timeouts(tx)
+        block = store.stored_block(tx, task.log_id, first=task.first, width=task.width)
+    return check_block(block, width=task.width, sizes=task.sizes)
+
+
+def audit_counts(
+    leaves: int, checkpoints: int, compared: int, findings: Sequence[Finding]
+) -> dict[str, Any]:
+    """Return what the `audits` row says was looked at, and how many findings of each kind."""
+    kinds = Counter(finding.kind for finding in findings)
+    return {
+        "leaves": leaves,
+        "checkpoints": checkpoints,
+        "rows": compared,
+        "findings": dict(itertools.islice(sorted(kinds.items()), 20)),
+    }

@@ -1,0 +1,78 @@
+-- name: export_snapshot
+-- Lets other connections read what this transaction reads.
+SELECT pg_export_snapshot();
+
+-- name: audited_log
+-- The log, its head, and when the audit began.
+SELECT l.log_id, l.log_name, l.origin, l.mode::text, l.minimum_index, h.tree_size, h.root_hash, tally.clock()
+FROM tally.verification_logs AS l INNER JOIN tally.log_heads AS h ON h.log_id = l.log_id
+WHERE l.log_name = %(log_name)s;
+
+-- name: checkpoint_notes
+-- Every stored checkpoint above a size, the smallest first.
+SELECT tree_size, root_hash, note FROM tally.checkpoints
+WHERE log_id = %(log_id)s AND tree_size > %(since)s ORDER BY tree_size;
+
+-- name: checkpoint_at
+-- One stored checkpoint.
+SELECT tree_size, root_hash, note FROM tally.checkpoints WHERE log_id = %(log_id)s AND tree_size = %(tree_size)s;
+
+-- name: key_periods
+-- The keys that may sign the log's checkpoints, with the sizes that they sign.
+SELECT vkey, coalesce(from_size, 0), to_size FROM tally.log_keys WHERE log_id = %(log_id)s AND purpose = 'log';
+
+-- name: cosignature_lines
+-- Every stored cosignature, with its witness's key and the note that it is over.
+SELECT s.tree_size, s.witness_name, s.line, w.vkey, c.note
+FROM tally.cosignatures AS s
+INNER JOIN tally.witnesses AS w ON w.log_id = s.log_id AND w.name = s.witness_name
+INNER JOIN tally.checkpoints AS c ON c.log_id = s.log_id AND c.tree_size = s.tree_size
+WHERE s.log_id = %(log_id)s AND s.tree_size > %(since)s ORDER BY s.tree_size, s.witness_name;
+
+-- name: stored_block
+-- The leaves of one block in a few large values: no row becomes a Python object.
+SELECT
+  coalesce(array_agg(b.leaf_index), '{}'), coalesce(array_agg(octet_length(b.leaf)), '{}'),
+  coalesce(string_agg(b.leaf, ''::bytea), ''::bytea), coalesce(string_agg(b.leaf_hash, ''::bytea), ''::bytea),
+  coalesce(array_agg(b.log_name), '{}'), coalesce(array_agg(b.source_table), '{}'),
+  coalesce(array_agg(b.source_key), '{}')
+FROM (
+  SELECT m.leaf_index, m.leaf, m.leaf_hash, m.log_name, m.source_table, m.source_key
+  FROM tally.merkle_log AS m
+  WHERE m.log_id = %(log_id)s AND m.leaf_index >= %(first)s AND m.leaf_index < %(end)s
+  ORDER BY m.leaf_index
+) AS b;
+
+-- name: stored_tiles
+-- The hashes of a run of tiles of one level, side by side.
+SELECT coalesce(string_agg(t.hashes, ''::bytea ORDER BY t.tile_index), ''::bytea)
+FROM tally.log_tiles AS t
+WHERE t.log_id = %(log_id)s AND t.level = %(level)s AND t.tile_index >= %(first)s AND t.tile_index < %(end)s;
+
+-- name: high_tiles
+-- The tiles from level 2 up: one hash in them stands for 65,536 leaves.
+SELECT level, tile_index, hashes FROM tally.log_tiles
+WHERE log_id = %(log_id)s AND level >= 2 ORDER BY level, tile_index;
+
+-- name: insert_audit
+-- An audit ended.
+INSERT INTO tally.audits (log_id, kind, snapshot, tree_size, root_hash, started_at, counts, verdict)
+VALUES (%(log_id)s, %(kind)s, %(snapshot)s, %(tree_size)s, %(root_hash)s, %(started_at)s, %(counts)s, %(verdict)s)
+RETURNING audit_id;
+
+-- name: insert_findings
+-- What it found.
+INSERT INTO tally.audit_findings (
+  audit_id, source_table, source_key, leaf_index, kind, expected_digest, actual_digest, columns)
+SELECT
+  %(audit_id)s, f.source_table, f.source_key, f.leaf_index, f.kind, decode(f.expected, 'hex'), decode(f.actual, 'hex'),
+  f.columns
+FROM jsonb_to_recordset(%(findings)s) AS f (
+  source_table text, source_key text, leaf_index bigint, kind text, expected text, actual text, columns text[]);
+
+-- name: findings
+-- The findings of a log's audits, the newest audit first.
+SELECT a.audit_id, a.kind, a.finished_at, f.kind, f.source_table, f.source_key, f.leaf_index, f.columns
+FROM tally.audit_findings AS f INNER JOIN tally.audits AS a ON a.audit_id = f.audit_id
+WHERE a.log_id = %(log_id)s AND f.finding_id < %(before)s
+ORDER BY f.finding_id DESC LIMIT %(limit)s;

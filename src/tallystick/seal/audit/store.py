@@ -1,0 +1,201 @@
+"""The SQL of audits; every function runs in the caller's transaction."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from tallystick.db import Query, Transaction, load_queries
+from tallystick.seal.audit.blocks import BLOCK_LEAVES, Finding, StoredBlock
+from tallystick.seal.audit.notes import KeyPeriod, StoredCheckpoint, StoredCosignature
+from tallystick.seal.logs.log import LogId
+from tallystick.tlog import TILE_WIDTH
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """The statements of `queries.sql`."""
+
+    export_snapshot: Query
+    audited_log: Query
+    checkpoint_notes: Query
+    checkpoint_at: Query
+    key_periods: Query
+    cosignature_lines: Query
+    stored_block: Query
+    stored_tiles: Query
+    high_tiles: Query
+    insert_audit: Query
+    insert_findings: Query
+    findings: Query
+
+
+SQL = load_queries(Queries, __package__)
+
+NO_TIMEOUTS = Query(
+    b"SELECT set_config('statement_timeout', '0', true),"
+    b" set_config('idle_in_transaction_session_timeout', '0', true)"
+)
+"""An audit reads a whole log in one snapshot; the limits are made for requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditedLog:
+    """The log as the audit's snapshot sees it."""
+
+    log_id: int
+    log_name: str
+    origin: str
+    mode: str
+    minimum_index: int
+    size: int
+    root: bytes
+    began_at: datetime.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PastFinding:
+    """A finding of an earlier audit."""
+
+    audit_id: int
+    audit: str
+    finished_at: datetime.datetime
+    kind: str
+    source_table: str | None
+    source_key: str | None
+    leaf_index: int | None
+    columns: list[str] | None
+
+
+def lift_timeouts(tx: Transaction) -> None:
+    """Let this transaction take as long as the log is large."""
+    tx.execute(NO_TIMEOUTS)
+
+
+def export_snapshot(tx: Transaction) -> str:
+    """Return the name under which other connections may read this transaction's snapshot."""
+    return str(tx.value(SQL.export_snapshot))
+
+
+def audited_log(tx: Transaction, log_name: str) -> AuditedLog | None:
+    """Return the log with its head; None where there is no such log."""
+    return tx.row(AuditedLog, SQL.audited_log, {"log_name": log_name})
+
+
+def checkpoints_after(tx: Transaction, log_id: int, since: int) -> list[StoredCheckpoint]:
+    """Return the stored checkpoints above a size, the smallest first."""
+    return tx.rows(
+        StoredCheckpoint, SQL.checkpoint_notes, {"log_id": log_id, "since": since}
+    )
+
+
+def checkpoint_at(tx: Transaction, log_id: int, size: int) -> StoredCheckpoint | None:
+    """Return the stored checkpoint of exactly this size."""
+    return tx.row(StoredCheckpoint, SQL.checkpoint_at, {"log_id": log_id, "tree_size": size})
+
+
+def key_periods(tx: Transaction, log_id: int) -> list[KeyPeriod]:
+    """Return the log's keys with the sizes that each may sign."""
+    return tx.rows(KeyPeriod, SQL.key_periods, {"log_id": log_id})
+
+
+def cosignatures_after(tx: Transaction, log_id: int, since: int) -> list[StoredCosignature]:
+    """Return the stored cosignatures of checkpoints above a size."""
+    return tx.rows(
+        StoredCosignature, SQL.cosignature_lines, {"log_id": log_id, "since": since}
+    )
+
+
+def stored_block(tx: Transaction, log_id: int, *, first: int, width: int) -> StoredBlock:
+    """Return what is stored for the *width* leaves from *first* on, and for their tiles."""
+    leaves = tx.row(
+        lambda *columns: columns,
+        SQL.stored_block,
+        {"log_id": log_id, "first": first, "end": first + width},
+    )
+    assert leaves is not None, "an aggregate always has a row"
+    return StoredBlock(
+        first,
+        *leaves,
+        level0=stored_tiles(tx, log_id, 0, first // TILE_WIDTH, tiles_in(width)),
+        level1=stored_tiles(tx, log_id, 1, first // BLOCK_LEAVES, 1),
+    )
+
+
+def tiles_in(width: int) -> int:
+    """Return how many level-0 tiles hold *width* leaves."""
+    return -(-width // TILE_WIDTH)
+
+
+def stored_tiles(tx: Transaction, log_id: int, level: int, first: int, count: int) -> bytes:
+    """Return the hashes of *count* tiles of one level, side by side."""
+    return bytes(
+        tx.value(
+            SQL.stored_tiles,
+            {"log_id": log_id, "level": level, "first": first, "end": first + count},
+        )
+    )
+
+
+def high_tiles(tx: Transaction, log_id: int) -> dict[tuple[int, int], bytes]:
+    """Return the tiles from level 2 up, by (level, index)."""
+    return dict(
+        tx.rows(
+            lambda level, index, hashes: ((level, index), bytes(hashes)),
+            SQL.high_tiles,
+            {"log_id": log_id},
+        )
+    )
+
+
+def insert_audit(
+    tx: Transaction,
+    log: AuditedLog,
+    *,
+    kind: str,
+    snapshot: str,
+    counts: dict[str, Any],
+    findings: Sequence[Finding],
+) -> int:
+    """Record an audit that ended, with its findings, and return its number."""
+    audit_id = tx.value(
+        SQL.insert_audit,
+        {
+            "log_id": log.log_id,
+            "kind": kind,
+            "snapshot": snapshot,
+            "tree_size": log.size,
+            "root_hash": log.root,
+            "started_at": log.began_at,
+            "counts": Jsonb(counts),
+            "verdict": "findings" if findings else "clean",
+        },
+    )
+    rows = [
+        {
+            "kind": finding.kind,
+            "source_table": finding.source_table,
+            "source_key": finding.source_key,
+            "leaf_index": finding.leaf_index,
+            "expected": finding.expected_digest.hex() if finding.expected_digest else None,
+            "actual": finding.actual_digest.hex() if finding.actual_digest else None,
+            "columns": finding.columns,
+        }
+        for finding in findings
+    ]
+    if rows:
+        tx.execute(SQL.insert_findings, {"audit_id": audit_id, "findings": Jsonb(rows)})
+    return int(audit_id)
+
+
+def list_findings(
+    tx: Transaction, log_id: int, *, before: int = 2**63 - 1, limit: int = 100
+) -> list[PastFinding]:
+    """Return findings of the log's audits, the newest first."""
+    return tx.rows(
+        PastFinding, SQL.findings, {"log_id": log_id, "before": before, "limit": limit}
+    )

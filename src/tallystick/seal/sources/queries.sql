@@ -1,0 +1,136 @@
+-- name: find_table
+-- The table that a caller means by a name.
+SELECT tally.find_table(%(name)s);
+
+-- name: read_table
+-- Everything that decisions about a table are made on, from the catalogue.
+SELECT
+  c.oid::bigint, tally.table_name(c.oid), n.nspname, c.relname, c.relkind::text, c.relpersistence::text,
+  c.relrowsecurity,
+  o.rolsuper OR o.rolbypassrls OR (c.relowner = o.oid AND NOT c.relforcerowsecurity),
+  EXISTS (SELECT FROM pg_catalog.pg_subscription_rel AS r WHERE r.srrelid = c.oid),
+  pg_has_role(current_user, c.relowner, 'USAGE'),
+  has_schema_privilege('tally_owner', n.oid, 'USAGE'),
+  has_table_privilege('tally_owner', c.oid, 'SELECT'),
+  has_any_column_privilege('tally_owner', c.oid, 'UPDATE'),
+  tally.table_fingerprint(c.oid),
+  (SELECT coalesce(jsonb_agg(jsonb_build_object(
+     'name', a.attname, 'type', pg_catalog.format_type(a.atttypid, a.atttypmod), 'is_bytea', a.atttypid = 'bytea'::regtype,
+     'is_not_null', a.attnotnull, 'is_virtual', a.attgenerated = 'v') ORDER BY a.attnum), '[]')
+   FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
+  (SELECT coalesce(jsonb_agg(jsonb_build_object(
+     'name', x.relname, 'is_primary', i.indisprimary, 'is_immediate', i.indimmediate, 'is_valid', i.indisvalid,
+     'is_partial', i.indpred IS NOT NULL, 'has_expressions', i.indexprs IS NOT NULL,
+     'columns', (SELECT coalesce(jsonb_agg(a.attname ORDER BY k.place), '[]')
+                 FROM unnest(i.indkey::smallint[]) WITH ORDINALITY AS k (attnum, place)
+                 INNER JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = k.attnum
+                 WHERE k.place <= i.indnkeyatts)) ORDER BY x.relname), '[]')
+   FROM pg_catalog.pg_index AS i INNER JOIN pg_catalog.pg_class AS x ON x.oid = i.indexrelid
+   WHERE i.indrelid = c.oid AND i.indisunique),
+  (SELECT coalesce(jsonb_agg(jsonb_build_object(
+     'relation', m.relation::bigint, 'name', tally.table_name(m.relation), 'kind', k.relkind, 'persistence', k.relpersistence,
+     'triggers', (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                    'name', t.tgname, 'enabled', t.tgenabled, 'function', p.proname) ORDER BY t.tgname), '[]')
+                  FROM pg_catalog.pg_trigger AS t INNER JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid
+                  WHERE t.tgrelid = m.relation AND t.tgname LIKE 'tally\_%%' AND p.pronamespace = 'tally'::regnamespace))
+     ORDER BY m.relation), '[]')
+   FROM tally.table_members(c.oid) AS m (relation) INNER JOIN pg_catalog.pg_class AS k ON k.oid = m.relation)
+FROM pg_catalog.pg_class AS c
+INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+INNER JOIN pg_catalog.pg_roles AS o ON o.rolname = 'tally_owner'
+WHERE c.oid = %(relation)s::bigint::oid;
+
+-- name: sources
+-- Every source, by log and table.
+SELECT
+  source_table, log_name, log_id, source_no, relation::bigint, capture::text, leaf_form::text, hash_column, order_column,
+  timestamp_column, key_columns, key_types, include_columns, exclude_columns, private_columns, on_update::text,
+  on_delete::text, on_truncate::text, enabled, status::text, problem, covered_relations::bigint[],
+  backfill_relations::bigint[], backfill_after, schema_fingerprint, created_at, checked_at, reconciled_at
+FROM tally.verification_sources
+WHERE (%(log_name)s::text IS NULL OR log_name = %(log_name)s) AND (%(source_no)s::integer IS NULL OR source_no = %(source_no)s)
+ORDER BY log_name, source_table;
+
+-- name: lock_source
+-- Holds the source's row, so that two validations of one source never mix.
+SELECT source_no FROM tally.verification_sources WHERE source_no = %(source_no)s FOR NO KEY UPDATE;
+
+-- name: new_sources
+-- Sources that were plainly inserted, or written down in SQL, and wait to be installed.
+SELECT source_no FROM tally.verification_sources
+WHERE relation IS NULL AND status = 'backfilling' AND capture = 'trigger' ORDER BY source_no;
+
+-- name: unfinished_backfills
+-- Sources of which rows are still to be queued, the oldest first.
+SELECT source_no FROM tally.verification_sources
+WHERE backfill_relations <> '{}' AND status IN ('backfilling', 'active') AND capture = 'trigger' AND enabled
+ORDER BY source_no;
+
+-- name: add_source
+-- Writes down a new source.
+SELECT tally.add_source_v1(
+  %(log_name)s, %(source_table)s, %(key_columns)s, %(include_columns)s, %(exclude_columns)s, %(private_columns)s,
+  %(leaf_form)s::tally.leaf_form, %(hash_column)s, %(on_update)s::tally.capture_rule, %(on_delete)s::tally.capture_rule,
+  %(on_truncate)s::tally.truncate_rule);
+
+-- name: install_source
+-- Binds a source to its table and key.
+SELECT tally.install_source_v1(
+  %(source_no)s, %(relation)s::bigint::oid, %(key_columns)s, %(key_types)s, %(leaf_form)s::tally.leaf_form,
+  %(on_truncate)s::tally.truncate_rule);
+
+-- name: create_capture
+-- Generates the source's functions from its columns as they are now.
+SELECT tally.create_capture(%(source_no)s);
+
+-- name: create_capture_triggers
+-- Puts the triggers on the table and its descendants, as the table's owner.
+SELECT tally.create_capture_triggers(%(source_no)s);
+
+-- name: drop_capture_triggers
+-- Takes them away, as the table's owner.
+SELECT tally.drop_capture_triggers(%(source_no)s);
+
+-- name: switch_capture_triggers
+-- Turns them on or off, as the table's owner.
+SELECT tally.switch_capture_triggers(%(source_no)s, %(enabled)s);
+
+-- name: cover_members
+-- Notes the descendants that have triggers now; the new ones with rows are still to be queued.
+SELECT tally.cover_members_v1(%(source_no)s);
+
+-- name: refresh_source
+-- Generates the functions anew after DDL; a changed column set becomes a schema leaf.
+SELECT tally.refresh_source_v1(%(source_no)s);
+
+-- name: break_source
+-- Marks the source broken; false where it was.
+SELECT tally.break_source_v1(%(source_no)s, %(problem)s);
+
+-- name: source_ready
+-- Marks the source active.
+SELECT tally.source_ready_v1(%(source_no)s);
+
+-- name: detach_source
+-- Ends the source.
+SELECT tally.detach_source_v1(%(source_no)s);
+
+-- name: mark_checked
+-- The source was validated now.
+UPDATE tally.verification_sources SET checked_at = tally.clock() WHERE source_no = %(source_no)s;
+
+-- name: is_read_committed
+-- Whether each statement has its own snapshot, so that one after a lock sees what the lock waited for.
+SELECT current_setting('transaction_isolation') = 'read committed';
+
+-- name: lock_patience
+-- How long the next statements wait for a lock.
+SELECT set_config('lock_timeout', %(lock_timeout)s, true);
+
+-- name: backfill_page
+-- Queues the next page of rows that have neither leaf nor queue row; lifts the statement timeout, since a page may wait for locks.
+SELECT p.rows_read, p.rows_queued, p.finished FROM tally.backfill_page_v1(%(source_no)s, %(page_rows)s) AS p;
+
+-- name: requeue
+-- Queues the present state of quarantined rows' keys.
+SELECT r.keys_queued, r.rows_resolved, r.rows_left FROM tally.requeue_v1(%(source_no)s) AS r;

@@ -1,0 +1,204 @@
+"""What a source is: its row as a value, what it is made with, what can be wrong with it (log.md, 2.2)."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, NewType, get_args
+
+from tallystick.seal.errors import InvalidSourceError
+
+if TYPE_CHECKING:
+    import datetime
+
+    from tallystick.seal.sources.table import Table
+
+SourceNo = NewType("SourceNo", int)
+RelationId = NewType("RelationId", int)
+"""The oid of a table."""
+
+Capture = Literal["trigger", "poll"]
+LeafForm = Literal["record", "salted", "column"]
+CaptureRule = Literal["record", "ignore", "refuse"]
+TruncateRule = Literal["record", "expand", "ignore", "refuse"]
+SourceStatus = Literal["backfilling", "active", "broken", "detached"]
+ProblemCode = Literal[
+    "table_missing",
+    "table_replaced",
+    "table_unsupported",
+    "column_missing",
+    "column_retyped",
+    "permission_lost",
+    "trigger_missing",
+    "trigger_disabled",
+    "disabled",
+    "refused",
+]
+
+DRY_RUN: Final = SourceNo(0)
+"""The number of a source that was only tried; real numbers begin at 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSettings:
+    """What a source is made with; None leaves the choice to the table and the log."""
+
+    key: tuple[str, ...] | None = None
+    key_full_row: bool = False
+    include: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] | None = None
+    private: tuple[str, ...] = ()
+    leaf_form: LeafForm | None = None
+    hash_column: str | None = None
+    on_update: CaptureRule = "record"
+    on_delete: CaptureRule = "record"
+    on_truncate: TruncateRule | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePlan:
+    """Settings that were checked against the table and the log: nothing in it is left to choose."""
+
+    key_columns: tuple[str, ...]
+    key_types: tuple[str, ...]
+    include_columns: tuple[str, ...] | None
+    exclude_columns: tuple[str, ...] | None
+    private_columns: tuple[str, ...]
+    leaf_form: LeafForm
+    hash_column: str | None
+    on_update: CaptureRule
+    on_delete: CaptureRule
+    on_truncate: TruncateRule
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One row of `verification_sources`, and what the one who adds it should know."""
+
+    source_table: str
+    log_name: str
+    log_id: int
+    source_no: SourceNo
+    relation: RelationId | None
+    capture: Capture
+    leaf_form: LeafForm
+    hash_column: str | None
+    order_column: str | None
+    timestamp_column: str | None
+    key_columns: list[str] | None
+    key_types: list[str] | None
+    include_columns: list[str] | None
+    exclude_columns: list[str] | None
+    private_columns: list[str]
+    on_update: CaptureRule
+    on_delete: CaptureRule
+    on_truncate: TruncateRule
+    enabled: bool
+    status: SourceStatus
+    problem: dict[str, Any] | None
+    covered_relations: list[RelationId]
+    backfill_relations: list[RelationId]
+    backfill_after: list[str] | None
+    schema_fingerprint: int | None
+    created_at: datetime.datetime
+    checked_at: datetime.datetime | None
+    reconciled_at: datetime.datetime | None
+    note: str | None = None
+
+    @property
+    def is_keyed_by_full_row(self) -> bool:
+        """Whether the whole row is the key, because the table has no other."""
+        return self.key_columns == []
+
+    def differences(self, plan: SourcePlan) -> list[str]:
+        """Return the fields in which this source differs from *plan*, by name."""
+        wanted = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in dataclasses.asdict(plan).items()
+        }
+        return sorted(name for name, value in wanted.items() if getattr(self, name) != value)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that keeps a source from being captured as it should be."""
+
+    code: ProblemCode
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedSource:
+    """What a validation found and did: problems, and what was mended or begun."""
+
+    source: Source
+    problems: list[Problem]
+    refreshed: bool = False
+    new_partitions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillResult:
+    """How far a backfill came: rows looked at and queued by this run, and whether all are done."""
+
+    source_no: SourceNo
+    rows_read: int
+    rows_queued: int
+    finished: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RequeueResult:
+    """Keys whose present state was queued, and quarantined rows: resolved, and still poison."""
+
+    keys_queued: int
+    rows_resolved: int
+    rows_left: int
+
+
+def check_settings(settings: SourceSettings) -> None:
+    """
+    Check what is wrong with *settings* whatever the table is.
+
+    Raises:
+        InvalidSourceError: A rule is unknown, or two settings contradict each other.
+    """
+    rules = (
+        ("on_update", settings.on_update, get_args(CaptureRule)),
+        ("on_delete", settings.on_delete, get_args(CaptureRule)),
+        ("on_truncate", settings.on_truncate, (None, *get_args(TruncateRule))),
+        ("leaf_form", settings.leaf_form, (None, *get_args(LeafForm))),
+    )
+    for name, value, known in rules:
+        if value not in known:
+            raise InvalidSourceError(f"{name} is one of {', '.join(filter(None, known))}")
+    if settings.include is not None and settings.exclude is not None:
+        raise InvalidSourceError("columns are included or excluded, not both")
+    if settings.key and settings.key_full_row:
+        raise InvalidSourceError("a source is keyed by columns or by the full row, not both")
+    if settings.key == ():
+        raise InvalidSourceError("a key has columns; keyed by the full row is key_full_row")
+    if settings.hash_column is not None and settings.leaf_form not in {None, "column"}:
+        raise InvalidSourceError(f"form {settings.leaf_form} takes no hash column")
+
+
+def clear_columns_note(source: Source, table: Table) -> str | None:
+    """Return what one should know who adds *source*: which columns stand in clear in its leaves."""
+    if source.leaf_form != "record":
+        return None
+    keys = source.key_columns or []
+    clear = [
+        column.name
+        for column in table.columns
+        if column.name in keys
+        or (
+            column.name not in source.private_columns
+            and not column.is_virtual
+            and (source.include_columns is None or column.name in source.include_columns)
+            and (source.exclude_columns is None or column.name not in source.exclude_columns)
+        )
+    ]
+    return (
+        f"{', '.join(clear)}: what stands in clear cannot be erased from the log;"
+        " name columns that hold personal data as private, or leave them out"
+    )
