@@ -60,9 +60,7 @@ def test_size_zero_is_signed_when_the_log_is_made(bench):
 @pytest.mark.parametrize("batch_size", [1, 7, 255, 256, 257])
 def test_batches_of_any_size_make_the_same_tree(database_url, tmp_path, batch_size):
     """The tree does not depend on how its leaves were cut into batches."""
-    bench = make_bench(
-        database_url, tmp_path / "keys", batch_size=batch_size, control_leaves=False
-    )
+    bench = make_bench(database_url, tmp_path / "keys", batch_size=batch_size, control_leaves=False)
     wanted = [b"leaf %d" % number for number in range(300)]
     bench.push(*wanted)
     bench.seal_all()

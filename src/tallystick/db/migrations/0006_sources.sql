@@ -47,6 +47,16 @@ AS $$
 $$;
 COMMENT ON FUNCTION tally.table_members(oid) IS 'The table and all its descendants: partitions and inheritance children.';
 
+CREATE FUNCTION tally.lock_table(p_relation oid, p_exclusively boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog SET lock_timeout = '2s'
+AS $$
+BEGIN
+  -- Whoever waits for a lock makes all others wait behind it: so 2 seconds, and the caller tries again.
+  EXECUTE format('LOCK TABLE %s IN %s MODE', p_relation::regclass,
+    CASE WHEN p_exclusively THEN 'ACCESS EXCLUSIVE' ELSE 'SHARE ROW EXCLUSIVE' END);
+END $$;
+COMMENT ON FUNCTION tally.lock_table(oid, boolean) IS 'Locks a table and its descendants with the caller''s rights; waits 2 seconds.';
+
 -- States -----------------------------------------------------------------------------------------
 
 CREATE FUNCTION tally.add_source_v1(

@@ -24,16 +24,16 @@ MAX_URL_BYTES: Final = 2000
 URL_BYTES: Final = re.compile(r"[!-~]+")
 """Printable ASCII without space: a host is written in its A-label form, a path escaped."""
 
-EMBEDDING_NETWORKS: Final = (
-    ipaddress.IPv6Network("::/96"),
-    ipaddress.IPv6Network("::ffff:0:0/96"),
-    ipaddress.IPv6Network("64:ff9b::/96"),
-    ipaddress.IPv6Network("64:ff9b:1::/48"),
+GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
+"""All that IANA gives out of IPv6; site-local, mapped and translated addresses lie outside."""
+SPECIAL_IPV6_NETWORKS: Final = (
     ipaddress.IPv6Network("2001::/23"),
+    ipaddress.IPv6Network("2001:db8::/32"),
     ipaddress.IPv6Network("2002::/16"),
+    ipaddress.IPv6Network("3fff::/20"),
 )
-"""IPv6 that carries IPv4 inside, which may be private, or that is set aside by the IETF."""
-SPECIAL_NETWORKS: Final = (
+"""Inside it: tunnels that carry IPv4, which may be private, protocols, and documentation."""
+SPECIAL_IPV4_NETWORKS: Final = (
     ipaddress.IPv4Network("100.64.0.0/10"),
     ipaddress.IPv4Network("192.0.0.0/24"),
     ipaddress.IPv4Network("192.88.99.0/24"),
@@ -116,8 +116,10 @@ def check_address(text: str) -> Address:
 def is_public(address: Address) -> bool:
     """Whether *address* belongs to one host on the public internet."""
     if isinstance(address, ipaddress.IPv6Address):
-        if address.scope_id is not None or any(address in net for net in EMBEDDING_NETWORKS):
+        if address.scope_id is not None or address not in GLOBAL_UNICAST:
             return False
-    elif any(address in net for net in SPECIAL_NETWORKS):
+        if any(address in net for net in SPECIAL_IPV6_NETWORKS):
+            return False
+    elif any(address in net for net in SPECIAL_IPV4_NETWORKS):
         return False
     return address.is_global and not address.is_multicast and not address.is_reserved

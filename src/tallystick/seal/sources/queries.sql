@@ -123,9 +123,9 @@ UPDATE tally.verification_sources SET checked_at = tally.clock() WHERE source_no
 -- Whether each statement has its own snapshot, so that one after a lock sees what the lock waited for.
 SELECT current_setting('transaction_isolation') = 'read committed';
 
--- name: lock_patience
--- How long the next statements wait for a lock.
-SELECT set_config('lock_timeout', %(lock_timeout)s, true);
+-- name: lock_table
+-- Locks a table and its descendants against writers, or against all; waits 2 seconds.
+SELECT tally.lock_table(%(relation)s::bigint::oid, %(exclusively)s);
 
 -- name: backfill_page
 -- Queues the next page of rows that have neither leaf nor queue row; lifts the statement timeout, since a page may wait for locks.

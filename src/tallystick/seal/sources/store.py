@@ -48,7 +48,7 @@ class Queries:
     detach_source: Query
     mark_checked: Query
     is_read_committed: Query
-    lock_patience: Query
+    lock_table: Query
     backfill_page: Query
     requeue: Query
 
@@ -153,17 +153,9 @@ def grant_reading(tx: Transaction, table: Table, plan: SourcePlan) -> None:
         tx.execute(sql.SQL("GRANT UPDATE ON TABLE {} TO tally_owner").format(name))
 
 
-def lock_table(tx: Transaction, table: Table, *, mode: str, timeout_seconds: float) -> None:
-    """Lock a table and its descendants in *mode*, waiting at most so long."""
-    assert mode in {"SHARE ROW EXCLUSIVE", "ACCESS EXCLUSIVE"}, "the modes that triggers need"
-    set_lock_timeout(tx, seconds=timeout_seconds)
-    name = sql.Identifier(table.schema, table.bare_name)
-    tx.execute(sql.SQL("LOCK TABLE {} IN {} MODE").format(name, sql.SQL(mode)))
-
-
-def set_lock_timeout(tx: Transaction, *, seconds: float) -> None:
-    """Let the statements that follow wait so long for a lock."""
-    tx.execute(SQL.lock_patience, {"lock_timeout": f"{round(seconds * 1000)}ms"})
+def lock_table(tx: Transaction, table: Table, *, exclusively: bool) -> None:
+    """Lock a table and its descendants against writers, or against all; waits 2 seconds."""
+    tx.execute(SQL.lock_table, {"relation": table.relation, "exclusively": exclusively})
 
 
 def has_rows(tx: Transaction, table: Table) -> bool:

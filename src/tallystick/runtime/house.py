@@ -1,0 +1,77 @@
+"""
+The house: what `tally init` puts into a migrated database (log.md, section 2.7).
+
+The house log `tally` seals the configuration columns of our own tables. Columns that show
+progress are excluded: they change while logs are sealed, and the log would feed itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from tallystick.config import Settings
+from tallystick.db import Database, migrate
+from tallystick.seal.logs import KeyRing, create_house_logs
+from tallystick.seal.sources import add_source
+
+HOUSE_LOG: Final = "tally"
+HOUSE_SOURCES: Final[Mapping[str, tuple[str, ...]]] = {
+    "tally.verification_logs": ("status", "failure"),
+    "tally.verification_sources": (
+        "relation",
+        "status",
+        "problem",
+        "poll_cursor",
+        "covered_relations",
+        "backfill_relations",
+        "backfill_after",
+        "schema_fingerprint",
+        "checked_at",
+        "reconciled_at",
+    ),
+    "tally.log_keys": (),
+    "tally.witnesses": ("last_size", "last_seen_at", "last_error"),
+    "tally.redactions": (),
+    "tally.prunings": (),
+}
+"""The tables that feed the house log, each with the columns that are no configuration."""
+
+
+@dataclass(frozen=True, slots=True)
+class Initialised:
+    """What `initialise` found missing and made: migrations by name, and the logs that are there."""
+
+    migrations: list[str]
+    logs: list[str]
+    sources: list[str]
+
+
+def initialise(settings: Settings, url: str, *, test: bool = False) -> Initialised:
+    """
+    Migrate the database, make the house logs and attach the house log's sources.
+
+    Everything that is there already is left as it is, so that it may run at each start.
+
+    Raises:
+        DatabaseUnavailableError: The database does not answer.
+        MigrationChecksumError, SchemaTooNewError: It was migrated by another program.
+        KeyPermissionsError: The key directory is open to others.
+    """
+    applied = migrate(url, test=test)
+    keys = KeyRing(settings.keys.absolute())
+    with Database(url, pool_size=2, application="tallystick-init") as database:
+        with database.transaction() as tx:
+            logs = create_house_logs(tx, keys=keys, origin_prefix=settings.origins)
+        sources = add_house_sources(database)
+    return Initialised([m.name for m in applied], [log.log_name for log in logs], sources)
+
+
+def add_house_sources(database: Database) -> list[str]:
+    """Attach the house log's sources where they are missing, and return their tables."""
+    for table, excluded in HOUSE_SOURCES.items():
+        # One transaction each: add_source locks the table until the end of its transaction.
+        with database.transaction() as tx:
+            add_source(tx, HOUSE_LOG, table, exclude=excluded or None)
+    return sorted(HOUSE_SOURCES)

@@ -1,0 +1,76 @@
+"""
+Backfill: the rows that a table had before its triggers, queued page by page in key order.
+
+Follows log.md, section 4.5. Each page is one READ COMMITTED transaction: its rows are locked
+FOR SHARE, and a second statement, with its newer snapshot, queues those that have neither
+leaf nor queue row. So no update draws its place in the queue between reading and queueing.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+
+from tallystick.seal.sources import store
+from tallystick.seal.sources.operations import require_source, wait_for_table
+from tallystick.seal.sources.source import BackfillResult, Source, SourceNo
+
+if TYPE_CHECKING:
+    import threading
+
+    from tallystick.db import Database, Transaction
+
+PAGE_ROWS: Final = 5_000
+"""Rows of one page: their locks are held for a fraction of a second."""
+ROW_LOCK_PATIENCE_SECONDS: Final = 60.0
+"""How long rows that others hold are tried again before the backfill is left for a later run."""
+ROW_LOCK_PAUSE_SECONDS: Final = 0.2
+
+
+def run_backfill(
+    database: Database, source: Source | SourceNo, stop: threading.Event | None = None
+) -> BackfillResult:
+    """
+    Queue what is left of the source's rows, and make a source that was backfilling active.
+
+    It goes on where the last run ended, ends between two pages when *stop* is set, and leaves
+    the rest for a later run where others hold rows for a minute.
+
+    Raises:
+        SourceNotFoundError: There is no such source.
+        SourceBusyError: A table keyed by full row stayed locked for a minute.
+    """
+    source_no = source.source_no if isinstance(source, Source) else source
+    rows_read = rows_queued = 0
+    finished = False
+    deadline = time.monotonic() + ROW_LOCK_PATIENCE_SECONDS
+    while not finished and not (stop is not None and stop.is_set()):
+        try:
+            page = database.run(lambda tx: queue_page(tx, source_no))
+        except psycopg.errors.LockNotAvailable:
+            # The page's locks are given back, so that whoever waits for us can go on.
+            if time.monotonic() > deadline:
+                break
+            time.sleep(ROW_LOCK_PAUSE_SECONDS)
+            continue
+        rows_read += page.rows_read
+        rows_queued += page.rows_queued
+        finished = page.finished
+        deadline = time.monotonic() + ROW_LOCK_PATIENCE_SECONDS
+    return BackfillResult(source_no, rows_read, rows_queued, finished)
+
+
+def queue_page(tx: Transaction, source_no: SourceNo) -> BackfillResult:
+    """Queue one page; after the last one of a source that was backfilling it is active."""
+    source = require_source(tx, source_no)
+    if source.is_keyed_by_full_row and source.relation is not None and source.backfill_relations:
+        # Rows without a key cannot be told apart, so all of them are queued while nothing changes.
+        table = store.read_table(tx, source.relation)
+        if table is not None:
+            wait_for_table(tx, table, exclusively=False)
+    page = store.backfill_page(tx, source_no, page_rows=PAGE_ROWS)
+    if page.finished and source.status == "backfilling":
+        store.source_ready(tx, source_no)
+    return page

@@ -1,0 +1,296 @@
+"""Operations on sources; each takes the caller's transaction (log.md, sections 3.2, 4.4 and 4.5)."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+
+from tallystick.seal.errors import (
+    InvalidSourceError,
+    SourceBusyError,
+    SourceExistsError,
+    SourceNotFoundError,
+)
+from tallystick.seal.logs import Log, get_log
+from tallystick.seal.sources import store
+from tallystick.seal.sources.admission import plan_source
+from tallystick.seal.sources.source import (
+    DRY_RUN,
+    CaptureRule,
+    LeafForm,
+    RequeueResult,
+    Source,
+    SourceNo,
+    SourcePlan,
+    SourceSettings,
+    TruncateRule,
+    clear_columns_note,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tallystick.db import Transaction
+    from tallystick.seal.sources.table import Table
+
+LOCK_PATIENCE_SECONDS: Final = 60.0
+"""How long a locked table is tried again, 2 seconds at a time, so that its writers never queue long."""
+LOCK_PAUSE_SECONDS: Final = 0.2
+"""Between two tries: whoever waited behind ours goes first."""
+
+
+def add_source(
+    tx: Transaction,
+    log: str,
+    table: str,
+    *,
+    key: Sequence[str] | None = None,
+    key_full_row: bool = False,
+    include: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+    private: Sequence[str] = (),
+    leaf_form: LeafForm | None = None,
+    hash_column: str | None = None,
+    on_update: CaptureRule = "record",
+    on_delete: CaptureRule = "record",
+    on_truncate: TruncateRule | None = None,
+    dry_run: bool = False,
+) -> Source:
+    """
+    Let *table* feed *log*: from the commit on each change is captured. Return the source.
+
+    The caller owns the table. Its triggers are made under a lock that waits for running
+    writers; rows that it has already are queued by `run_backfill`, and the source is active
+    once they are; an empty table is active at once. `note` of the result says which columns
+    stand in clear. A source with the same settings is returned as it is. With *dry_run*
+    everything is checked and nothing is done.
+
+    Raises:
+        LogNotFoundError: There is no such log.
+        SourceNotFoundError: There is no such table.
+        LogFrozenError, LogFailedError: The log takes no more sources.
+        SourceExistsError: The table feeds the log with other settings, or was detached from it.
+        SourceBusyError: The table stayed locked for a minute.
+        InvalidSourceError, UnsupportedSourceError, UnknownColumnError, NoKeyError,
+        HashColumnError, PermissionDeniedError: As `plan_source`.
+    """
+    settings = SourceSettings(
+        key=optional_tuple(key),
+        key_full_row=key_full_row,
+        include=optional_tuple(include),
+        exclude=optional_tuple(exclude),
+        private=tuple(private),
+        leaf_form=leaf_form,
+        hash_column=hash_column,
+        on_update=on_update,
+        on_delete=on_delete,
+        on_truncate=on_truncate,
+    )
+    found_log = get_log(tx, log)
+    found = find_table(tx, table)
+    plan = plan_source(found, settings, found_log)
+    existing = find_source(tx, log, found)
+    if existing is not None:
+        return same_source(existing, plan, found)
+    if dry_run:
+        return imagine_source(found_log, found, plan)
+    locked = wait_for_table(tx, found, exclusively=False)
+    plan = plan_source(locked, settings, found_log)
+    source_no = store.add_source(tx, log, locked.name, plan)
+    install(tx, source_no, locked, plan)
+    return with_note(require_source(tx, source_no), locked)
+
+
+def install(tx: Transaction, source_no: SourceNo, table: Table, plan: SourcePlan) -> None:
+    """Bind the source to its locked table and make its triggers; an empty table is ready at once."""
+    store.grant_reading(tx, table, plan)
+    store.install_source(tx, source_no, table.relation, plan)
+    store.create_capture_triggers(tx, source_no)
+    # The lock has waited for every writer, so a statement that begins now sees all they wrote.
+    if store.is_read_committed(tx) and not store.has_rows(tx, table):
+        store.source_ready(tx, source_no)
+
+
+def wait_for_table(tx: Transaction, table: Table, *, exclusively: bool) -> Table:
+    """
+    Lock *table* until the transaction ends and return it as it is then.
+
+    Raises:
+        SourceBusyError: It stayed locked by others.
+        SourceNotFoundError: It was dropped meanwhile.
+    """
+    deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
+    while True:
+        try:
+            with tx.savepoint():
+                store.lock_table(tx, table, exclusively=exclusively)
+            break
+        except psycopg.errors.LockNotAvailable as raised:
+            if time.monotonic() > deadline:
+                raise SourceBusyError(f"{table.name} stayed locked by others") from raised
+            time.sleep(LOCK_PAUSE_SECONDS)
+        except psycopg.errors.UndefinedTable as raised:
+            raise SourceNotFoundError(f"{table.name} was dropped") from raised
+    locked = store.read_table(tx, table.relation)
+    if locked is None:
+        raise SourceNotFoundError(f"{table.name} was dropped")
+    return locked
+
+
+def same_source(existing: Source, plan: SourcePlan, table: Table) -> Source:
+    """
+    Return *existing* if it is what *plan* asks for.
+
+    Raises:
+        SourceExistsError: It differs, or it was detached; the evidence names the fields.
+    """
+    where = f"{existing.source_table} feeds log {existing.log_name}"
+    evidence: dict[str, Any] = {"table": existing.source_table, "log": existing.log_name}
+    if existing.status == "detached":
+        raise SourceExistsError(
+            f"{existing.source_table} was detached from log {existing.log_name}, which is final",
+            evidence={**evidence, "fields": ["status"]},
+        )
+    differences = existing.differences(plan)
+    if differences:
+        raise SourceExistsError(
+            f"{where} already, with other fields: {', '.join(differences)}",
+            evidence={**evidence, "fields": differences},
+        )
+    return with_note(existing, table)
+
+
+def imagine_source(log: Log, table: Table, plan: SourcePlan) -> Source:
+    """Return the source that *plan* would make, with the number 0."""
+    fields = store.as_parameters(plan)
+    source = Source(
+        source_table=table.name,
+        log_name=log.log_name,
+        log_id=log.log_id,
+        source_no=DRY_RUN,
+        relation=table.relation,
+        capture="trigger",
+        order_column=None,
+        timestamp_column=None,
+        enabled=True,
+        status="backfilling",
+        problem=None,
+        covered_relations=[member.relation for member in table.members],
+        backfill_relations=[table.relation],
+        backfill_after=None,
+        schema_fingerprint=table.fingerprint,
+        created_at=log.created_at,
+        checked_at=None,
+        reconciled_at=None,
+        **fields,
+    )
+    return with_note(source, table)
+
+
+def with_note(source: Source, table: Table) -> Source:
+    """Return *source* with what the one who adds it should know."""
+    return dataclasses.replace(source, note=clear_columns_note(source, table))
+
+
+def optional_tuple(names: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Return *names* as a tuple; None stays None."""
+    return None if names is None else tuple(names)
+
+
+def list_sources(tx: Transaction, log: str | None = None) -> list[Source]:
+    """
+    Return the sources of *log*, or of every log, by log and table; detached ones too.
+
+    Raises:
+        LogNotFoundError: There is no such log.
+    """
+    return store.list_sources(tx, None if log is None else get_log(tx, log).log_name)
+
+
+def get_source(tx: Transaction, log: str, table: str) -> Source:
+    """
+    Return the source that *table* is of *log*; a table that was dropped is found by its old name.
+
+    Raises:
+        LogNotFoundError: There is no such log.
+        SourceNotFoundError: The table does not feed the log.
+    """
+    sources = list_sources(tx, log)
+    by_name = next((source for source in sources if source.source_table == table), None)
+    if by_name is not None:
+        return by_name
+    meant = store.find_table(tx, table)
+    by_table = None if meant is None else find_source(tx, log, meant)
+    if by_table is None:
+        raise SourceNotFoundError(f"{table} does not feed log {log}")
+    return by_table
+
+
+def find_source(tx: Transaction, log: str, table: Table) -> Source | None:
+    """Return the source of *log* that has the name of *table*; None where there is none."""
+    sources = store.list_sources(tx, log)
+    return next((source for source in sources if source.source_table == table.name), None)
+
+
+def require_source(tx: Transaction, source_no: SourceNo) -> Source:
+    """
+    Return the source of this number.
+
+    Raises:
+        SourceNotFoundError: There is none.
+    """
+    source = store.find_source(tx, source_no)
+    if source is None:
+        raise SourceNotFoundError(f"there is no source {source_no}")
+    return source
+
+
+def find_table(tx: Transaction, name: str) -> Table:
+    """
+    Return the table that *name* means, in schema public where it names none.
+
+    Raises:
+        SourceNotFoundError: There is none.
+    """
+    table = store.find_table(tx, name)
+    if table is None:
+        raise SourceNotFoundError(f"there is no table {name}")
+    return table
+
+
+def detach_source(tx: Transaction, log: str, table: str) -> Source:
+    """
+    End a source: its triggers are dropped, its row and its leaves stay. It is final.
+
+    Raises:
+        LogNotFoundError, SourceNotFoundError: As `get_source`.
+        IllegalTransitionError: It is detached already.
+        SourceBusyError: The table stayed locked for a minute.
+    """
+    source = get_source(tx, log, table)
+    stands = None if source.relation is None else store.read_table(tx, source.relation)
+    if stands is not None and source.status != "detached":
+        wait_for_table(tx, stands, exclusively=True)
+        store.drop_capture_triggers(tx, source.source_no)
+    store.detach_source(tx, source.source_no)
+    return require_source(tx, source.source_no)
+
+
+def requeue(tx: Transaction, log: str, table: str) -> RequeueResult:
+    """
+    Queue the present state of the keys whose changes stand in quarantine.
+
+    An old version is not put back: what is queued is the row as it is now, under its lock.
+    Rows that cannot be sealed even now stay in quarantine.
+
+    Raises:
+        LogNotFoundError, SourceNotFoundError: As `get_source`.
+        InvalidSourceError: The source is keyed by full row; such a source is reconciled.
+    """
+    source = get_source(tx, log, table)
+    if source.is_keyed_by_full_row:
+        raise InvalidSourceError(f"{source.source_table} is keyed by full row: reconcile it")
+    return store.requeue(tx, source.source_no)
