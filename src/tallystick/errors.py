@@ -42,6 +42,8 @@ class Kind(enum.Enum):
     """The state of things forbids the operation."""
     UNPROCESSABLE = "unprocessable"
     """The request is understood and cannot be carried out as it is."""
+    UNAUTHENTICATED = "unauthenticated"
+    """Nobody has said who asks, or what was said is not true."""
     FORBIDDEN = "forbidden"
     """The caller may not do this."""
     TOO_LARGE = "too_large"

@@ -36,7 +36,7 @@ class ListSink:
         self.taken = []
         self.refused = set(refused)
 
-    def __call__(self, cursor):
+    def __call__(self, _cursor):
         """Itself, for every run."""
         return self
 

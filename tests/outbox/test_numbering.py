@@ -129,7 +129,7 @@ def write_with_late_commits(
 
 
 def test_no_event_is_missed_and_no_position_given_twice(database, database_url, tmp_path):
-    """log 31: 8 writers with late commits, workers killed: each event gets one position and arrives."""
+    """log 31: 8 writers with late commits, workers killed: each event is placed once and comes."""
     path = tmp_path / "events.jsonl"
     add_file_sink(database, path)
     committed: list[EventId] = []

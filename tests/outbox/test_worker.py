@@ -108,8 +108,8 @@ def test_the_worker_survives_the_loss_of_its_sessions(database, database_url):
         wait_until(lambda: len(events_of(database)) == 1)
         with psycopg.connect(database_url, autocommit=True) as connection:
             connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE"
-                " datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
         emit_one(database)
         wait_until(lambda: len(events_of(database)) == 2)
@@ -180,7 +180,8 @@ def test_deletion_works_in_blocks(database, database_url):
     with psycopg.connect(database_url) as connection:
         connection.execute(
             "INSERT INTO tally.outbox_events (topic, key, payload, created_at)"
-            " SELECT 'test.happened', 'k', '{}', '2020-01-01T00:00:00Z' FROM generate_series(1, 10500)"
+            " SELECT 'test.happened', 'k', '{}', '2020-01-01T00:00:00Z'"
+            " FROM generate_series(1, 10500)"
         )
     assert [number_all(database) for _ in range(3)] == [10_000, 500, 0]
     assert [delete_old_events(database, retention_days=1) for _ in range(3)] == [10_000, 499, 0]

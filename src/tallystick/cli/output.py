@@ -72,7 +72,7 @@ def show_list(
         print_table(names or [column.replace("_", " ") for column in columns], rows)
 
 
-def cell(value: Any) -> str:
+def cell(value: Any) -> str:  # noqa: PLR0911 (a type has its form each)
     """Return *value* as it stands in a table."""
     match value:
         case None:

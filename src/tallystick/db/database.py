@@ -13,7 +13,7 @@ import contextlib
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import psycopg
 from psycopg import sql
@@ -156,6 +156,31 @@ class Database:
             raise_translated(raised)
         transaction.committed()
 
+    @contextlib.contextmanager
+    def reader(self) -> Iterator[Transaction]:
+        """
+        Open a reader whose statements are transactions of their own: one round trip for each.
+
+        For a read that is one statement, hence one snapshot. What must agree across statements
+        needs `transaction`; what writes does too.
+
+        Raises:
+            DatabaseUnavailableError: No connection, none free in time, or it broke.
+            psycopg.Error: Anything else that the server says.
+        """
+        try:
+            with self._connection() as connection:
+                connection.autocommit = True
+                try:
+                    yield Transaction(connection)
+                finally:
+                    if not connection.closed:
+                        connection.autocommit = False
+        except PoolTimeout as raised:
+            raise DatabaseUnavailableError(str(raised)) from raised
+        except psycopg.Error as raised:
+            raise_translated(raised)
+
     def run(
         self, function: Callable[[Transaction], Result], *, isolation: Isolation = "read committed"
     ) -> Result:
@@ -188,7 +213,7 @@ class Database:
         """Close every connection; a `Database` that is closed stays closed."""
         self._pool.close()
 
-    def __enter__(self) -> Database:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -2,7 +2,7 @@
 Errors of the database room.
 
     Error
-    ├── DatabaseRuleError          a rule that the database itself keeps; carries SQLSTATE and evidence
+    ├── DatabaseRuleError          a rule that the database keeps; with SQLSTATE and evidence
     │   ├── IllegalTransitionError     TS001
     │   ├── AppendOnlyError            TS002
     │   ├── MigrationChecksumError     TS003

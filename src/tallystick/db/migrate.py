@@ -65,12 +65,15 @@ SQL = load_queries(MigrationQueries, __package__)
 
 def load_migrations() -> list[Migration]:
     """Return the program's migrations, in the order of their numbers, gapless from 1."""
-    folder = importlib.resources.files(__package__).joinpath("migrations")
-    found = []
-    for file in folder.iterdir():
-        if match := FILE_NAME.fullmatch(file.name):
-            found.append(Migration(int(match[1]), file.name[:-4], file.read_text("utf-8")))
-    found.sort(key=lambda migration: migration.number)
+    folder = importlib.resources.files("tallystick.db").joinpath("migrations")
+    found = sorted(
+        (
+            Migration(int(match[1]), file.name[:-4], file.read_text("utf-8"))
+            for file in folder.iterdir()
+            if (match := FILE_NAME.fullmatch(file.name))
+        ),
+        key=lambda migration: migration.number,
+    )
     assert [m.number for m in found] == list(range(1, len(found) + 1)), "migrations are gapless"
     return found
 
@@ -200,6 +203,6 @@ def apply(connection: psycopg.Connection[Any], migration: Migration) -> None:
 
 def install_test_clock(connection: psycopg.Connection[Any]) -> None:
     """Give a test database a clock that tests can set."""
-    text = importlib.resources.files(__package__).joinpath("test_clock.sql").read_text("utf-8")
+    text = importlib.resources.files("tallystick.db").joinpath("test_clock.sql").read_text("utf-8")
     with connection.transaction():
         connection.execute(Query(text.encode()))

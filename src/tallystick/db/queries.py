@@ -24,7 +24,7 @@ NAME_LINE = re.compile(r"^-- name: ([a-z][a-z0-9_]*)$", re.MULTILINE)
 Queries = TypeVar("Queries")
 
 
-def load_queries(declared: type[Queries], package: str) -> Queries:
+def load_queries(declared: type[Queries], package: str | None) -> Queries:
     """
     Return an instance of *declared* filled from `queries.sql` of *package*.
 
@@ -32,6 +32,7 @@ def load_queries(declared: type[Queries], package: str) -> Queries:
         QueryFileError: A name stands twice or without its sentence, or the names of the
             file and the fields of *declared* are not the same set.
     """
+    assert package is not None, "a store lives in a package"
     text = importlib.resources.files(package).joinpath("queries.sql").read_text("utf-8")
     blocks = parse_blocks(text, where=package)
     assert dataclasses.is_dataclass(declared), "queries are declared as a dataclass"

@@ -36,7 +36,7 @@ def rule_errors() -> dict[str, type[DatabaseRuleError]]:
 
 
 def translate(raised: psycopg.Error) -> Error | None:
-    """Return the error that *raised* stands for, or None where it is a bug or a retry's business."""
+    """Return the error that *raised* stands for; None where it is a bug or to be tried again."""
     state = raised.sqlstate
     if state is not None and state.startswith("TS"):
         known = rule_errors().get(state)

@@ -57,15 +57,18 @@ def run_outbox(database: Database, stop: threading.Event, settings: OutboxSettin
     """
     pause = FIRST_PAUSE_SECONDS
     while not stop.is_set():
+        began = time.monotonic()
         try:
             with numbering_session(database) as numbering:
                 if numbering is not None:
                     work(database, numbering, stop, settings)
-                    pause = FIRST_PAUSE_SECONDS
                 else:
                     stop.wait(LOCK_LOOK_SECONDS)
         except (Error, psycopg.Error) as raised:
             _log.warning("outbox_interrupted", error=type(raised).__name__)
+            if time.monotonic() - began > LONGEST_PAUSE_SECONDS:
+                # It worked until now: this is another trouble than the last one.
+                pause = FIRST_PAUSE_SECONDS
             stop.wait(pause)
             pause = min(LONGEST_PAUSE_SECONDS, 2 * pause)
 

@@ -83,7 +83,11 @@ SETTINGS: Mapping[str, str] = {
     "unix_socket_permissions": "0700",
     "password_encryption": "scram-sha-256",
     "wal_compression": "on",
+    # Sealing writes 800 bytes of WAL a row: fewer checkpoints write fewer full pages, and
+    # segments that are kept need not be filled with zeros again.
     "max_wal_size": "4GB",
+    "min_wal_size": "1GB",
+    "checkpoint_timeout": "15min",
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] %q%u@%d ",
@@ -94,6 +98,15 @@ NOT_DURABLE: Mapping[str, str] = {
     "synchronous_commit": "off",
     "full_page_writes": "off",
 }
+
+SHARED_BUFFERS_SHARE = 8
+"""The server gets this part of the memory for its buffers; it shares the machine with others."""
+LEAST_SHARED_BUFFERS_MB = 128
+"""PostgreSQL's own default."""
+MOST_SHARED_BUFFERS_MB = 2048
+"""Sealing touches the front of its indexes; more memory serves better as the kernel's cache."""
+MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
+"""What a container may use; `max` where there is no limit."""
 
 StopMode = Literal["fast", "immediate"]
 STOP_SIGNALS: Mapping[StopMode, signal.Signals] = {
@@ -122,7 +135,9 @@ class EmbeddedPostgres:
         self.data_dir = Path(data_dir).absolute()
         self._bin_dir = bin_dir
         self._durable = durable
-        self._settings = {**SETTINGS, **({} if durable else NOT_DURABLE), **(settings or {})}
+        # A server for tests keeps PostgreSQL's own size: several may run beside each other.
+        sized = {"shared_buffers": shared_buffers(memory_bytes())} if durable else NOT_DURABLE
+        self._settings = {**SETTINGS, **sized, **(settings or {})}
         self._cluster = self.data_dir / "cluster"
         self._account: Account | None = None
         self._lock: int | None = None
@@ -466,6 +481,22 @@ class EmbeddedPostgres:
             yield f"/proc/self/fd/{opened}", [opened]
         finally:
             os.close(opened)
+
+
+def memory_bytes() -> int:
+    """Return the memory of this machine, or of this container where that is less."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        limit = MEMORY_LIMIT.read_text(encoding="ascii").strip()
+    except OSError:
+        return machine
+    return min(machine, int(limit)) if limit.isdecimal() else machine
+
+
+def shared_buffers(memory: int) -> str:
+    """Return the size of the server's buffers on a machine of *memory* bytes."""
+    share = memory // SHARED_BUFFERS_SHARE // 2**20
+    return f"{min(max(share, LEAST_SHARED_BUFFERS_MB), MOST_SHARED_BUFFERS_MB)}MB"
 
 
 def _environment() -> dict[str, str]:

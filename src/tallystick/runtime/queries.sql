@@ -63,9 +63,9 @@ WHERE l.status = 'failed' ORDER BY l.log_name
 SELECT s.log_name, s.source_table, s.capture::text, s.status::text, s.enabled, s.problem,
        to_regclass(s.source_table)::oid IS NOT DISTINCT FROM s.relation AS same_table,
        (SELECT count(*) FROM pg_trigger AS t
-        WHERE t.tgrelid = s.relation AND starts_with(t.tgname, format('tally_%%s_', s.source_no)))::integer AS triggers,
+        WHERE t.tgrelid = s.relation AND starts_with(t.tgname, 'tally_' || s.source_no || '_'))::integer AS triggers,
        (SELECT count(*) FROM pg_trigger AS t
-        WHERE t.tgrelid = s.relation AND starts_with(t.tgname, format('tally_%%s_', s.source_no))
+        WHERE t.tgrelid = s.relation AND starts_with(t.tgname, 'tally_' || s.source_no || '_')
           AND t.tgenabled <> 'A')::integer AS silenced,
        (SELECT count(*) FROM tally.capture_quarantine AS q
         WHERE q.source_no = s.source_no AND q.resolved_at IS NULL)::integer AS quarantined

@@ -128,4 +128,3 @@ def observe() -> SealObserver:
         logger.debug("seal.batch", log=result.log_name, size=result.size, rows=result.rows)
 
     return SealObserver(sealed=sealed)
-

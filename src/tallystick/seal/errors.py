@@ -19,6 +19,7 @@ Errors of sealing (log.md, section 3.3).
     ├── LogBusyError                   over max_backlog
     ├── SourceBusyError                its table stayed locked
     ├── InvalidLogError                a field of a log is out of its range
+    ├── InvalidRequestError            a parameter of a request is not of its form
     ├── InvalidSourceError             settings of a source contradict each other
     └── DamagedLogError                the log becomes failed
         ├── EdgeMismatchError              tiles and head disagree
@@ -137,6 +138,12 @@ class InvalidSourceError(Error):
     kind = Kind.INVALID
 
 
+class InvalidRequestError(Error):
+    """A parameter of the request is not of its form, or parameters contradict each other."""
+
+    kind = Kind.INVALID
+
+
 class DamagedLogError(Error):
     """What the log says of itself does not agree; it becomes failed and signs nothing."""
 
@@ -153,4 +160,4 @@ class EdgeMismatchError(DamagedLogError):
 
 
 class RollbackError(DamagedLogError):
-    """Somebody outside knows a later head than the database: it was restored from an older state."""
+    """A later head is known outside than in the database: it was restored from an older state."""

@@ -223,7 +223,7 @@ def test_restored_backup_signs_nothing(bench):
 
 def make_later_guard(bench: LogBench) -> str:
     """A note of the log's own key over a size that the database does not have."""
-    from tallystick.tlog import Checkpoint, format_checkpoint, format_note, sign_note  # noqa: PLC0415
+    from tallystick.tlog import Checkpoint, format_checkpoint, format_note, sign_note
 
     with bench.database.transaction() as tx:
         [key] = list_keys(tx, bench.log.log_name)

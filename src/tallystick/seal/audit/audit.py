@@ -18,7 +18,7 @@ import multiprocessing
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,6 +44,7 @@ from tallystick.seal.audit.notes import (
     check_stored_cosignatures,
 )
 from tallystick.seal.errors import LogNotFoundError
+from tallystick.seal.logs.log import LogId
 from tallystick.seal.sequencer.store import TileReader
 from tallystick.tlog import (
     EMPTY_EDGE,
@@ -110,17 +111,17 @@ class Fold:
     high: dict[tuple[int, int], tuple[int, bytes]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
-    def add(self, block: CheckedBlock, expected: dict[int, StoredCheckpoint]) -> None:
+    def add(self, block: CheckedBlock, expected: Mapping[TreeSize, StoredCheckpoint]) -> None:
         """Take the next block, and compare the roots of the checkpoints inside it."""
         self.findings += block.findings
         for size, inside in block.edges_at:
             root = edge_root(join_edges(self.edge, inside))
-            if root != expected[size].root:
+            if root != expected[TreeSize(size)].root:
                 self.findings.append(
                     Finding(
                         "root_mismatch",
                         expected_digest=root,
-                        actual_digest=bytes(expected[size].root),
+                        actual_digest=bytes(expected[TreeSize(size)].root),
                         detail=f"checkpoint of size {size}",
                     )
                 )
@@ -176,9 +177,7 @@ def audit_log(
                 progress(done, len(tasks))
         findings += fold.findings
         findings += fold.check_high_tiles(store.high_tiles(tx, log.log_id))
-        findings += check_notes(
-            checkpoints, store.key_periods(tx, log.log_id), origin=log.origin
-        )
+        findings += check_notes(checkpoints, store.key_periods(tx, log.log_id), origin=log.origin)
         findings += check_stored_cosignatures(store.cosignatures_after(tx, log.log_id, since))
         compared = rows.compare_sources(tx, log.log_id) if with_rows else rows.Comparison()
         findings += compared.findings
@@ -240,7 +239,7 @@ def start_fold(tx: Transaction, log_id: int, since: int) -> tuple[Fold, list[Fin
     if first == 0:
         return Fold(EMPTY_EDGE, EMPTY_EDGE), []
     try:
-        edge = edge_from_tiles(TileReader(tx, store.LogId(log_id)), TreeSize(first * BLOCK_LEAVES))
+        edge = edge_from_tiles(TileReader(tx, LogId(log_id)), TreeSize(first * BLOCK_LEAVES))
     except MalformedTileError as error:
         return Fold(EMPTY_EDGE, EMPTY_EDGE), [Finding("tile_changed", detail=error.message)]
     return Fold(edge, Edge(TreeSize(first), edge.hashes)), []

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from tallystick.record import RECORD_TAG
+from tallystick.record.tags import RECORD_TAG
 from tallystick.tlog import (
     EMPTY_EDGE,
     HASH_BYTES,
@@ -92,11 +92,9 @@ def check_block(block: StoredBlock, *, width: int, sizes: Sequence[int]) -> Chec
     hashes = list(hash_leaves(block))
     findings += check_hashes(block, hashes)
     findings += check_heads(block)
-    if len(hashes) != width:
-        # Leaves are missing: what stands in their places cannot be rebuilt from them.
-        row = block.level0[: width * HASH_BYTES]
-    else:
-        row = b"".join(hashes)
+    # Where leaves are missing, what stands in their places cannot be rebuilt from them.
+    complete = len(hashes) == width
+    row = b"".join(hashes) if complete else block.level0[: width * HASH_BYTES]
     edges: list[tuple[int, Edge]] = []
     edge, at = EMPTY_EDGE, block.first
     for size in sizes:

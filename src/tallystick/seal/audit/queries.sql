@@ -76,3 +76,45 @@ SELECT a.audit_id, a.kind, a.finished_at, f.kind, f.source_table, f.source_key, 
 FROM tally.audit_findings AS f INNER JOIN tally.audits AS a ON a.audit_id = f.audit_id
 WHERE a.log_id = %(log_id)s AND f.finding_id < %(before)s
 ORDER BY f.finding_id DESC LIMIT %(limit)s;
+
+-- name: comparable_sources
+-- The sources whose tables can be compared with the log: installed, attached, and there.
+SELECT s.source_no, s.source_table, s.on_delete = 'ignore' OR s.on_truncate = 'ignore', s.status::text
+FROM tally.verification_sources AS s INNER JOIN pg_catalog.pg_class AS c ON c.oid = s.relation
+WHERE s.log_id = %(log_id)s AND s.status IN ('active', 'broken') AND s.schema_fingerprint IS NOT NULL
+ORDER BY s.source_no;
+
+-- name: count_rows
+-- How many rows a source's table has.
+SELECT tally.count_rows(%(source_no)s);
+
+-- name: compare_rows
+-- What differs between a source's table and its log.
+SELECT kind, source_key, leaf_index, expected, actual, columns
+FROM tally.compare_rows(%(source_no)s) ORDER BY source_key LIMIT %(limit)s;
+
+-- name: trigger_problems
+-- Triggers of a source that are missing or do not fire always, on its table or a descendant.
+WITH RECURSIVE members AS (
+  SELECT s.relation FROM tally.verification_sources AS s WHERE s.source_no = %(source_no)s AND s.capture = 'trigger'
+  UNION
+  SELECT i.inhrelid FROM members AS m INNER JOIN pg_catalog.pg_inherits AS i ON i.inhparent = m.relation
+), wanted AS (
+  SELECT m.relation, format('tally_%%s_%%s', s.source_no, w.event) AS name
+  FROM members AS m
+  INNER JOIN tally.verification_sources AS s ON s.source_no = %(source_no)s
+  CROSS JOIN LATERAL (VALUES ('insert', true), ('update', s.on_update <> 'ignore'), ('delete', s.on_delete <> 'ignore')) AS w (event, is_wanted)
+  WHERE w.is_wanted
+)
+SELECT w.relation::regclass::text || ' ' || w.name, CASE WHEN t.oid IS NULL THEN 'missing' ELSE 'disabled' END
+FROM wanted AS w LEFT JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = w.relation AND t.tgname = w.name
+WHERE t.oid IS NULL OR t.tgenabled <> 'A'
+ORDER BY 1;
+
+-- name: repair_rows
+-- Queues what differs for some keys.
+SELECT tally.repair_rows_v1(%(source_no)s, %(keys)s);
+
+-- name: set_reconciled
+-- A reconcile of the source ended.
+UPDATE tally.verification_sources SET reconciled_at = tally.clock() WHERE source_no = %(source_no)s;

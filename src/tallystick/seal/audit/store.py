@@ -12,7 +12,6 @@ from psycopg.types.json import Jsonb
 from tallystick.db import Query, Transaction, load_queries
 from tallystick.seal.audit.blocks import BLOCK_LEAVES, Finding, StoredBlock
 from tallystick.seal.audit.notes import KeyPeriod, StoredCheckpoint, StoredCosignature
-from tallystick.seal.logs.log import LogId
 from tallystick.tlog import TILE_WIDTH
 
 
@@ -32,6 +31,12 @@ class Queries:
     insert_audit: Query
     insert_findings: Query
     findings: Query
+    comparable_sources: Query
+    count_rows: Query
+    compare_rows: Query
+    trigger_problems: Query
+    repair_rows: Query
+    set_reconciled: Query
 
 
 SQL = load_queries(Queries, __package__)
@@ -71,6 +76,28 @@ class PastFinding:
     columns: list[str] | None
 
 
+@dataclass(frozen=True, slots=True)
+class ComparableSource:
+    """A source whose table stands there to be compared."""
+
+    source_no: int
+    source_table: str
+    ignores_absence: bool
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One key on which table and log disagree; digests, never values."""
+
+    kind: str
+    source_key: str
+    leaf_index: int | None
+    expected: bytes | None
+    actual: bytes | None
+    columns: list[str] | None
+
+
 def lift_timeouts(tx: Transaction) -> None:
     """Let this transaction take as long as the log is large."""
     tx.execute(NO_TIMEOUTS)
@@ -88,9 +115,7 @@ def audited_log(tx: Transaction, log_name: str) -> AuditedLog | None:
 
 def checkpoints_after(tx: Transaction, log_id: int, since: int) -> list[StoredCheckpoint]:
     """Return the stored checkpoints above a size, the smallest first."""
-    return tx.rows(
-        StoredCheckpoint, SQL.checkpoint_notes, {"log_id": log_id, "since": since}
-    )
+    return tx.rows(StoredCheckpoint, SQL.checkpoint_notes, {"log_id": log_id, "since": since})
 
 
 def checkpoint_at(tx: Transaction, log_id: int, size: int) -> StoredCheckpoint | None:
@@ -105,25 +130,22 @@ def key_periods(tx: Transaction, log_id: int) -> list[KeyPeriod]:
 
 def cosignatures_after(tx: Transaction, log_id: int, since: int) -> list[StoredCosignature]:
     """Return the stored cosignatures of checkpoints above a size."""
-    return tx.rows(
-        StoredCosignature, SQL.cosignature_lines, {"log_id": log_id, "since": since}
-    )
+    return tx.rows(StoredCosignature, SQL.cosignature_lines, {"log_id": log_id, "since": since})
 
 
 def stored_block(tx: Transaction, log_id: int, *, first: int, width: int) -> StoredBlock:
     """Return what is stored for the *width* leaves from *first* on, and for their tiles."""
-    leaves = tx.row(
-        lambda *columns: columns,
+    level0 = stored_tiles(tx, log_id, 0, first // TILE_WIDTH, tiles_in(width))
+    level1 = stored_tiles(tx, log_id, 1, first // BLOCK_LEAVES, 1)
+    block = tx.row(
+        lambda indexes, lengths, leaves, hashes, logs, tables, keys: StoredBlock(
+            first, indexes, lengths, leaves, hashes, logs, tables, keys, level0, level1
+        ),
         SQL.stored_block,
         {"log_id": log_id, "first": first, "end": first + width},
     )
-    assert leaves is not None, "an aggregate always has a row"
-    return StoredBlock(
-        first,
-        *leaves,
-        level0=stored_tiles(tx, log_id, 0, first // TILE_WIDTH, tiles_in(width)),
-        level1=stored_tiles(tx, log_id, 1, first // BLOCK_LEAVES, 1),
-    )
+    assert block is not None, "an aggregate always has a row"
+    return block
 
 
 def tiles_in(width: int) -> int:
@@ -196,6 +218,38 @@ def list_findings(
     tx: Transaction, log_id: int, *, before: int = 2**63 - 1, limit: int = 100
 ) -> list[PastFinding]:
     """Return findings of the log's audits, the newest first."""
+    return tx.rows(PastFinding, SQL.findings, {"log_id": log_id, "before": before, "limit": limit})
+
+
+def comparable_sources(tx: Transaction, log_id: int) -> list[ComparableSource]:
+    """Return the installed, attached sources of a log whose tables are there."""
+    return tx.rows(ComparableSource, SQL.comparable_sources, {"log_id": log_id})
+
+
+def count_rows(tx: Transaction, source_no: int) -> int:
+    """Return how many rows the source's table has."""
+    return int(tx.value(SQL.count_rows, {"source_no": source_no}))
+
+
+def compare_rows(tx: Transaction, source_no: int, *, limit: int) -> list[Difference]:
+    """Return up to *limit* keys on which table and log disagree, in the order of their keys."""
+    return tx.rows(Difference, SQL.compare_rows, {"source_no": source_no, "limit": limit})
+
+
+def trigger_problems(tx: Transaction, source_no: int) -> list[tuple[str, str]]:
+    """Return the source's triggers that are `missing` or `disabled`, each by table and name."""
     return tx.rows(
-        PastFinding, SQL.findings, {"log_id": log_id, "before": before, "limit": limit}
+        lambda name, state: (str(name), str(state)),
+        SQL.trigger_problems,
+        {"source_no": source_no},
     )
+
+
+def repair_rows(tx: Transaction, source_no: int, keys: Sequence[str]) -> int:
+    """Queue what still differs for *keys*, under a SHARE lock, and return how many rows that is."""
+    return int(tx.value(SQL.repair_rows, {"source_no": source_no, "keys": list(keys)}))
+
+
+def set_reconciled(tx: Transaction, source_no: int) -> None:
+    """Note that a reconcile of the source ended."""
+    tx.execute(SQL.set_reconciled, {"source_no": source_no})

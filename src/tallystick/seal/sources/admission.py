@@ -24,19 +24,21 @@ from tallystick.seal.sources.table import KINDS, Table, UniqueIndex
 if TYPE_CHECKING:
     from tallystick.seal.logs import Log
 
-OWN_PROGRESS: Final = frozenset({
-    "capture",
-    "capture_quarantine",
-    "merkle_log",
-    "log_tiles",
-    "leaf_records",
-    "checkpoints",
-    "cosignatures",
-    "audits",
-    "audit_findings",
-    "outbox_events",
-    "outbox_cursors",
-})
+OWN_PROGRESS: Final = frozenset(
+    {
+        "capture",
+        "capture_quarantine",
+        "merkle_log",
+        "log_tiles",
+        "leaf_records",
+        "checkpoints",
+        "cosignatures",
+        "audits",
+        "audit_findings",
+        "outbox_events",
+        "outbox_cursors",
+    }
+)
 """Tables that sealing itself writes: a source of them would feed itself for ever."""
 
 
@@ -90,27 +92,29 @@ def check_kind(table: Table) -> None:
 
 def unsupported_because(table: Table) -> str | None:
     """Return why triggers cannot capture *table*, in words that follow its name, or None."""
-    if table.kind not in {"r", "p"}:
-        return f"is a {KINDS.get(table.kind, table.kind)}: triggers cannot capture it"
-    if table.persistence == "t":
-        return "is a temporary table: it ends with its session"
-    if table.persistence == "u":
-        return "is unlogged: it is emptied by a crash"
-    foreign = next((member.name for member in table.members if member.kind == "f"), None)
-    if foreign is not None:
-        return f"has the foreign table {foreign} below it: triggers cannot capture that"
-    unlogged = next((member.name for member in table.members if member.persistence != "p"), None)
-    if unlogged is not None:
-        return f"has {unlogged} below it, which is unlogged or temporary"
-    if table.is_subscription_target:
-        return "is written by a subscription, which fires no statement triggers"
-    if table.has_row_security and not table.owner_bypasses_row_security:
-        return "has row-level security, and tally_owner lacks BYPASSRLS: it would not see all rows"
-    if table.schema in {"pg_catalog", "information_schema"}:
-        return "is a system table"
-    if table.schema == "tally" and table.bare_name in OWN_PROGRESS:
-        return "is written by sealing itself: its source would feed itself"
-    return None
+    foreign = [member.name for member in table.members if member.kind == "f"]
+    unlogged = [member.name for member in table.members if member.persistence != "p"]
+    feeds_itself = table.schema == "tally" and table.bare_name in OWN_PROGRESS
+    is_hidden = table.has_row_security and not table.owner_bypasses_row_security
+    kind = KINDS.get(table.kind, table.kind)
+    reasons = (
+        (table.kind not in {"r", "p"}, f"is a {kind}: triggers cannot capture it"),
+        (table.persistence == "t", "is a temporary table: it ends with its session"),
+        (table.persistence == "u", "is unlogged: it is emptied by a crash"),
+        (foreign, f"has foreign tables below it: {', '.join(foreign)}"),
+        (unlogged, f"has unlogged or temporary tables below it: {', '.join(unlogged)}"),
+        (
+            table.is_subscription_target,
+            "is written by a subscription, which fires no statement triggers",
+        ),
+        (
+            is_hidden,
+            "has row-level security, and tally_owner lacks BYPASSRLS: it would not see all rows",
+        ),
+        (table.schema in {"pg_catalog", "information_schema"}, "is a system table"),
+        (feeds_itself, "is written by sealing itself: its source would feed itself"),
+    )
+    return next((reason for applies, reason in reasons if applies), None)
 
 
 def check_rights(table: Table) -> None:

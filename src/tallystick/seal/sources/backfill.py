@@ -8,19 +8,23 @@ leaf nor queue row. So no update draws its place in the queue between reading an
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING, Final
 
 import psycopg
 
+from tallystick.errors import Error
 from tallystick.seal.sources import store
-from tallystick.seal.sources.operations import require_source, wait_for_table
+from tallystick.seal.sources.operations import require_source
 from tallystick.seal.sources.source import BackfillResult, Source, SourceNo
 
 if TYPE_CHECKING:
     import threading
 
     from tallystick.db import Database, Transaction
+
+LOGGER = logging.getLogger(__name__)
 
 PAGE_ROWS: Final = 5_000
 """Rows of one page: their locks are held for a fraction of a second."""
@@ -40,7 +44,7 @@ def run_backfill(
 
     Raises:
         SourceNotFoundError: There is no such source.
-        SourceBusyError: A table keyed by full row stayed locked for a minute.
+        NoKeyError: The unique index on the key was dropped.
     """
     source_no = source.source_no if isinstance(source, Source) else source
     rows_read = rows_queued = 0
@@ -63,14 +67,28 @@ def run_backfill(
 
 
 def queue_page(tx: Transaction, source_no: SourceNo) -> BackfillResult:
-    """Queue one page; after the last one of a source that was backfilling it is active."""
-    source = require_source(tx, source_no)
-    if source.is_keyed_by_full_row and source.relation is not None and source.backfill_relations:
-        # Rows without a key cannot be told apart, so all of them are queued while nothing changes.
-        table = store.read_table(tx, source.relation)
-        if table is not None:
-            wait_for_table(tx, table, exclusively=False)
-    page = store.backfill_page(tx, source_no, page_rows=PAGE_ROWS)
-    if page.finished and source.status == "backfilling":
+    """Queue one page; after the last one a source that was backfilling is active."""
+    with store.unhurried(tx):
+        page = store.backfill_page(tx, source_no, page_rows=PAGE_ROWS)
+    if page.finished and require_source(tx, source_no).status == "backfilling":
         store.source_ready(tx, source_no)
     return page
+
+
+def run_backfills(database: Database, stop: threading.Event | None = None) -> list[BackfillResult]:
+    """
+    Run every backfill that is not finished, one after the other, and return what was done.
+
+    One that cannot go on stops no other; it is tried again by the next call.
+    """
+    with database.transaction(read_only=True) as tx:
+        waiting = store.unfinished_backfills(tx)
+    results = []
+    for source_no in waiting:
+        if stop is not None and stop.is_set():
+            break
+        try:
+            results.append(run_backfill(database, source_no, stop))
+        except Error as raised:
+            LOGGER.warning("the backfill of source %s stopped: %s", source_no, raised.message)
+    return results

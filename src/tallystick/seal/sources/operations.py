@@ -1,4 +1,4 @@
-"""Operations on sources; each takes the caller's transaction (log.md, sections 3.2, 4.4 and 4.5)."""
+"""Operations on sources; each takes the caller's transaction (log.md, 3.2, 4.4, 4.5)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from tallystick.seal.sources.table import Table
 
 LOCK_PATIENCE_SECONDS: Final = 60.0
-"""How long a locked table is tried again, 2 seconds at a time, so that its writers never queue long."""
+"""How long a locked table is tried again, 2 seconds at a time: its writers never queue longer."""
 LOCK_PAUSE_SECONDS: Final = 0.2
 """Between two tries: whoever waited behind ours goes first."""
 
@@ -105,13 +105,27 @@ def add_source(
 
 
 def install(tx: Transaction, source_no: SourceNo, table: Table, plan: SourcePlan) -> None:
-    """Bind the source to its locked table and make its triggers; an empty table is ready at once."""
-    store.grant_reading(tx, table, plan)
+    """
+    Bind the source to its locked table and make its triggers.
+
+    It is ready at once where the table is empty, and where it is keyed by full row: its rows
+    cannot be told apart, so they are queued here and now, while the lock keeps writers out.
+    """
+    assert store.is_read_committed(tx), "a statement after the lock sees what the lock waited for"
+    store.grant_reading(tx, table.relation, plan.key_columns)
     store.install_source(tx, source_no, table.relation, plan)
     store.create_capture_triggers(tx, source_no)
-    # The lock has waited for every writer, so a statement that begins now sees all they wrote.
-    if store.is_read_committed(tx) and not store.has_rows(tx, table):
+    if not plan.key_columns:
+        queue_unkeyed_rows(tx, source_no)
+    if not plan.key_columns or not store.has_rows(tx, table):
         store.source_ready(tx, source_no)
+
+
+def queue_unkeyed_rows(tx: Transaction, source_no: SourceNo) -> None:
+    """Queue all rows of a source keyed by full row that are still to be queued, under the lock."""
+    with store.unhurried(tx):
+        while not store.backfill_page(tx, source_no, page_rows=1).finished:
+            pass
 
 
 def wait_for_table(tx: Transaction, table: Table, *, exclusively: bool) -> Table:
@@ -155,6 +169,8 @@ def same_source(existing: Source, plan: SourcePlan, table: Table) -> Source:
             evidence={**evidence, "fields": ["status"]},
         )
     differences = existing.differences(plan)
+    if existing.relation not in {None, table.relation}:
+        differences = ["relation"]  # another table stands under the name: never accepted silently
     if differences:
         raise SourceExistsError(
             f"{where} already, with other fields: {', '.join(differences)}",
@@ -267,7 +283,6 @@ def detach_source(tx: Transaction, log: str, table: str) -> Source:
 
     Raises:
         LogNotFoundError, SourceNotFoundError: As `get_source`.
-        IllegalTransitionError: It is detached already.
         SourceBusyError: The table stayed locked for a minute.
     """
     source = get_source(tx, log, table)

@@ -1,6 +1,6 @@
 -- name: find_table
 -- The table that a caller means by a name.
-SELECT tally.find_table(%(name)s);
+SELECT tally.find_table(%(name)s)::bigint;
 
 -- name: read_table
 -- Everything that decisions about a table are made on, from the catalogue.
@@ -28,17 +28,20 @@ SELECT
    FROM pg_catalog.pg_index AS i INNER JOIN pg_catalog.pg_class AS x ON x.oid = i.indexrelid
    WHERE i.indrelid = c.oid AND i.indisunique),
   (SELECT coalesce(jsonb_agg(jsonb_build_object(
-     'relation', m.relation::bigint, 'name', tally.table_name(m.relation), 'kind', k.relkind, 'persistence', k.relpersistence,
-     'triggers', (SELECT coalesce(jsonb_agg(jsonb_build_object(
-                    'name', t.tgname, 'enabled', t.tgenabled, 'function', p.proname) ORDER BY t.tgname), '[]')
-                  FROM pg_catalog.pg_trigger AS t INNER JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid
-                  WHERE t.tgrelid = m.relation AND t.tgname LIKE 'tally\_%%' AND p.pronamespace = 'tally'::regnamespace))
+     'relation', m.relation::bigint, 'name', tally.table_name(m.relation), 'kind', k.relkind, 'persistence', k.relpersistence)
      ORDER BY m.relation), '[]')
    FROM tally.table_members(c.oid) AS m (relation) INNER JOIN pg_catalog.pg_class AS k ON k.oid = m.relation)
 FROM pg_catalog.pg_class AS c
 INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 INNER JOIN pg_catalog.pg_roles AS o ON o.rolname = 'tally_owner'
 WHERE c.oid = %(relation)s::bigint::oid;
+
+-- name: read_triggers
+-- Every trigger that the source needs now, with whether it stands and fires.
+SELECT w.relation::bigint, tally.table_name(w.relation), w.trigger_name, p.relation IS NOT NULL, coalesce(p.is_enabled, false)
+FROM tally.wanted_triggers(%(source_no)s) AS w
+LEFT JOIN tally.present_triggers(%(source_no)s) AS p ON p.relation = w.relation AND p.trigger_name = w.trigger_name
+ORDER BY w.relation, w.trigger_name;
 
 -- name: sources
 -- Every source, by log and table.
@@ -79,6 +82,10 @@ SELECT tally.install_source_v1(
   %(source_no)s, %(relation)s::bigint::oid, %(key_columns)s, %(key_types)s, %(leaf_form)s::tally.leaf_form,
   %(on_truncate)s::tally.truncate_rule);
 
+-- name: grant_reading
+-- Lets tally_owner read a table and lock its rows, as the table's owner.
+SELECT tally.grant_reading(%(relation)s::bigint::oid, %(key_columns)s);
+
 -- name: create_capture
 -- Generates the source's functions from its columns as they are now.
 SELECT tally.create_capture(%(source_no)s);
@@ -105,7 +112,7 @@ SELECT tally.refresh_source_v1(%(source_no)s);
 
 -- name: break_source
 -- Marks the source broken; false where it was.
-SELECT tally.break_source_v1(%(source_no)s, %(problem)s);
+SELECT tally.break_source_v1(%(source_no)s, %(problem)s, %(gap)s);
 
 -- name: source_ready
 -- Marks the source active.
@@ -127,8 +134,12 @@ SELECT current_setting('transaction_isolation') = 'read committed';
 -- Locks a table and its descendants against writers, or against all; waits 2 seconds.
 SELECT tally.lock_table(%(relation)s::bigint::oid, %(exclusively)s);
 
+-- name: statement_patience
+-- How long the statements that follow may run; returns what it was.
+SELECT current_setting('statement_timeout') AS before, set_config('statement_timeout', %(timeout)s, true);
+
 -- name: backfill_page
--- Queues the next page of rows that have neither leaf nor queue row; lifts the statement timeout, since a page may wait for locks.
+-- Queues the next page of rows that have neither leaf nor queue row.
 SELECT p.rows_read, p.rows_queued, p.finished FROM tally.backfill_page_v1(%(source_no)s, %(page_rows)s) AS p;
 
 -- name: requeue

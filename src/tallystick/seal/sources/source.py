@@ -1,4 +1,4 @@
-"""What a source is: its row as a value, what it is made with, what can be wrong with it (log.md, 2.2)."""
+"""What a source is: its row, what it is made with, what can be wrong with it (log.md, 2.2)."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ ProblemCode = Literal[
     "table_unsupported",
     "column_missing",
     "column_retyped",
+    "key_missing",
     "permission_lost",
     "trigger_missing",
     "trigger_disabled",
@@ -125,6 +126,11 @@ class Problem:
 
     code: ProblemCode
     message: str
+
+    @property
+    def is_gap(self) -> bool:
+        """Whether changes were not captured while it stood."""
+        return self.code in {"trigger_missing", "trigger_disabled", "disabled"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from tallystick.seal.sources.source import (
 from tallystick.seal.sources.table import Column, Member, Table, Trigger, UniqueIndex
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +32,14 @@ class Queries:
 
     find_table: Query
     read_table: Query
+    read_triggers: Query
     sources: Query
     lock_source: Query
     new_sources: Query
     unfinished_backfills: Query
     add_source: Query
     install_source: Query
+    grant_reading: Query
     create_capture: Query
     create_capture_triggers: Query
     drop_capture_triggers: Query
@@ -49,6 +52,7 @@ class Queries:
     mark_checked: Query
     is_read_committed: Query
     lock_table: Query
+    statement_patience: Query
     backfill_page: Query
     requeue: Query
 
@@ -58,8 +62,14 @@ SQL = load_queries(Queries, __package__)
 
 def find_table(tx: Transaction, name: str) -> Table | None:
     """Return the table that a caller means by *name*; None where there is none."""
+    relation = find_relation(tx, name)
+    return None if relation is None else read_table(tx, relation)
+
+
+def find_relation(tx: Transaction, name: str) -> RelationId | None:
+    """Return the oid of the table of this name; None where there is none."""
     relation = tx.value(SQL.find_table, {"name": name})
-    return None if relation is None else read_table(tx, RelationId(relation))
+    return None if relation is None else RelationId(relation)
 
 
 def read_table(tx: Transaction, relation: RelationId) -> Table | None:
@@ -69,19 +79,24 @@ def read_table(tx: Transaction, relation: RelationId) -> Table | None:
 
 def parse_table(*facts: Any) -> Table:
     """Return the table that a row of `read_table` describes."""
-    *plain, columns, indexes, members = facts
-    return Table(
-        *plain,
-        columns=tuple(Column(**column) for column in columns),
-        indexes=tuple(UniqueIndex(**{**index, "columns": tuple(index["columns"])}) for index in indexes),
-        members=tuple(parse_member(member) for member in members),
-    )
+    columns, indexes, members = facts[-3:]
+    parts: list[Any] = [
+        *facts[:-3],
+        tuple(Column(**column) for column in columns),
+        tuple(parse_index(index) for index in indexes),
+        tuple(Member(**member) for member in members),
+    ]
+    return Table(*parts)
 
 
-def parse_member(facts: Mapping[str, Any]) -> Member:
-    """Return the table of a partition tree that *facts* describe."""
-    triggers = tuple(Trigger(**trigger) for trigger in facts["triggers"])
-    return Member(**{**facts, "triggers": triggers})
+def parse_index(facts: Mapping[str, Any]) -> UniqueIndex:
+    """Return the index that *facts* describe."""
+    return UniqueIndex(**{**facts, "columns": tuple(facts["columns"])})
+
+
+def read_triggers(tx: Transaction, source_no: SourceNo) -> list[Trigger]:
+    """Return every trigger that the source needs now, with whether it stands and fires."""
+    return tx.rows(Trigger, SQL.read_triggers, {"source_no": source_no})
 
 
 def list_sources(tx: Transaction, log_name: str | None = None) -> list[Source]:
@@ -134,23 +149,9 @@ def as_parameters(plan: SourcePlan) -> dict[str, Any]:
     }
 
 
-def grant_reading(tx: Transaction, table: Table, plan: SourcePlan) -> None:
-    """
-    Let `tally_owner` read the table and lock its rows.
-
-    FOR SHARE needs UPDATE of one column, and LOCK TABLE, which a table keyed by full row
-    needs, UPDATE of the table; neither is used for anything else.
-    """
-    name = sql.Identifier(table.schema, table.bare_name)
-    if not table.owner_may_use_schema:
-        schema = sql.Identifier(table.schema)
-        tx.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO tally_owner").format(schema))
-    tx.execute(sql.SQL("GRANT SELECT ON TABLE {} TO tally_owner").format(name))
-    if plan.key_columns:
-        column = sql.Identifier(plan.key_columns[0])
-        tx.execute(sql.SQL("GRANT UPDATE ({}) ON TABLE {} TO tally_owner").format(column, name))
-    else:
-        tx.execute(sql.SQL("GRANT UPDATE ON TABLE {} TO tally_owner").format(name))
+def grant_reading(tx: Transaction, relation: RelationId, key_columns: Sequence[str]) -> None:
+    """Let `tally_owner` read the table and lock its rows, with the rights of the table's owner."""
+    tx.execute(SQL.grant_reading, {"relation": relation, "key_columns": list(key_columns)})
 
 
 def lock_table(tx: Transaction, table: Table, *, exclusively: bool) -> None:
@@ -190,10 +191,15 @@ def refresh_source(tx: Transaction, source_no: SourceNo) -> bool:
     return bool(tx.value(SQL.refresh_source, {"source_no": source_no}))
 
 
-def break_source(tx: Transaction, source_no: SourceNo, problem: Problem) -> bool:
-    """Mark the source broken; return False where it was."""
-    facts = Jsonb({"code": problem.code, "message": problem.message})
-    return bool(tx.value(SQL.break_source, {"source_no": source_no, "problem": facts}))
+def break_source(tx: Transaction, source_no: SourceNo, problems: Sequence[Problem]) -> bool:
+    """Mark the source broken, with a gap leaf where capture was off; return False where it was."""
+    first, *others = problems
+    facts: dict[str, Any] = dataclasses.asdict(first)
+    if others:
+        facts["others"] = [dataclasses.asdict(problem) for problem in others]
+    gap = "; ".join(problem.message for problem in problems if problem.is_gap) or None
+    parameters = {"source_no": source_no, "problem": Jsonb(facts), "gap": gap}
+    return bool(tx.value(SQL.break_source, parameters))
 
 
 def source_ready(tx: Transaction, source_no: SourceNo) -> None:
@@ -220,6 +226,14 @@ def backfill_page(tx: Transaction, source_no: SourceNo, *, page_rows: int) -> Ba
     )
     assert page is not None, "the function returns one row"
     return page
+
+
+@contextlib.contextmanager
+def unhurried(tx: Transaction) -> Iterator[None]:
+    """Let the statements of the block run as long as they take."""
+    before = tx.value(SQL.statement_patience, {"timeout": "0"})
+    yield
+    tx.value(SQL.statement_patience, {"timeout": before})
 
 
 def requeue(tx: Transaction, source_no: SourceNo) -> RequeueResult:

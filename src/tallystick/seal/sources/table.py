@@ -51,11 +51,13 @@ class UniqueIndex:
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """One of our triggers as it stands on a table; `enabled` is `pg_trigger.tgenabled`."""
+    """One trigger that a source needs on a table of its: whether it stands, and fires always."""
 
+    relation: RelationId
+    table_name: str
     name: str
-    enabled: str
-    function: str
+    stands: bool
+    is_enabled: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,6 @@ class Member:
     name: str
     kind: str
     persistence: str
-    triggers: tuple[Trigger, ...]
 
 
 @dataclass(frozen=True, slots=True)

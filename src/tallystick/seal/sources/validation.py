@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tallystick.seal.sources.admission import unsupported_because
+from tallystick.seal.sources.admission import unfit_because, unsupported_because
 from tallystick.seal.sources.source import Problem
 
 if TYPE_CHECKING:
-    from tallystick.seal.sources.source import RelationId, Source
-    from tallystick.seal.sources.table import Member, Table
+    from collections.abc import Sequence
 
-ALWAYS = "A"
-"""`pg_trigger.tgenabled` of a trigger that replication roles do not silence either."""
+    from tallystick.seal.sources.source import ProblemCode, RelationId, Source
+    from tallystick.seal.sources.table import Member, Table, Trigger
 
 
-def find_problems(source: Source, named: RelationId | None, table: Table | None) -> list[Problem]:
+def find_problems(
+    source: Source,
+    *,
+    named: RelationId | None,
+    table: Table | None,
+    triggers: Sequence[Trigger],
+) -> list[Problem]:
     """
     Return what is wrong with *source*; nothing, if everything stands as it should.
 
     *named* is the table that now has the source's name, *table* the one that it was installed
-    on, each None where there is none. Descendants without any of our triggers that were not
-    seen before are no problem: they are new.
+    on, each None where there is none; *triggers* are those that it needs. Descendants that
+    were not seen before and have no triggers are no problem: they are new.
     """
     if table is None:
         if named is None:
@@ -37,12 +42,12 @@ def find_problems(source: Source, named: RelationId | None, table: Table | None)
     return [
         *column_problems(source, table),
         *permission_problems(source, table),
-        *trigger_problems(source, table),
+        *trigger_problems(source, triggers),
     ]
 
 
 def column_problems(source: Source, table: Table) -> list[Problem]:
-    """Return which columns that the source names are missing, and which key columns were retyped."""
+    """Return which columns that the source needs are missing, and which were retyped."""
     key_columns = source.key_columns or []
     hash_column = [source.hash_column] if source.hash_column is not None else []
     named = [
@@ -61,11 +66,22 @@ def column_problems(source: Source, table: Table) -> list[Problem]:
             problems.append(
                 Problem("column_retyped", f"key {name} was {type_before} and is {column.type}")
             )
+    if key_columns and not problems and not has_key_index(source, table):
+        names = ", ".join(key_columns)
+        problems.append(Problem("key_missing", f"no unique index on the key ({names}) any more"))
     for name in hash_column:
         column = table.column(name)
         if column is not None and not column.is_bytea:
             problems.append(Problem("column_retyped", f"hash column {name} is no bytea any more"))
     return problems
+
+
+def has_key_index(source: Source, table: Table) -> bool:
+    """Return whether an index still keeps the source's key unique."""
+    return any(
+        list(index.columns) == source.key_columns and unfit_because(table, index) is None
+        for index in table.indexes
+    )
 
 
 def permission_problems(source: Source, table: Table) -> list[Problem]:
@@ -82,42 +98,19 @@ def permission_problems(source: Source, table: Table) -> list[Problem]:
     return [Problem("permission_lost", f"tally_owner may not {words}") for words in lost]
 
 
-def trigger_problems(source: Source, table: Table) -> list[Problem]:
-    """Return which triggers are missing or off, on the table and each descendant seen before."""
-    problems = []
-    covered = [member for member in table.members if member.relation in source.covered_relations]
-    for member in covered:
-        stand = {trigger.name: trigger for trigger in member.triggers}
-        missing = sorted(expected_triggers(source, member) - stand.keys())
-        if missing:
-            names = ", ".join(missing)
-            problems.append(Problem("trigger_missing", f"{names} of {member.name} was dropped"))
-        silent = sorted(
-            name
-            for name in expected_triggers(source, member) & stand.keys()
-            if stand[name].enabled != ALWAYS
-        )
-        if silent:
-            names = ", ".join(silent)
-            code = "trigger_disabled" if source.enabled else "disabled"
-            problems.append(Problem(code, f"{names} of {member.name} does not fire"))
-    return problems
-
-
-def expected_triggers(source: Source, member: Member) -> set[str]:
-    """Return the names of the triggers that must stand on *member*, a table of *source*."""
-    prefix = f"tally_{source.source_no}"
-    names = {f"{prefix}_insert"}
-    if source.on_update != "ignore":
-        names.add(f"{prefix}_update")
-    if source.on_delete != "ignore":
-        names.add(f"{prefix}_delete")
-    if not source.is_keyed_by_full_row:
-        names.add(f"{prefix}_begin")
-    # TRUNCATE of a partitioned table fires the triggers of what it empties: the leaves.
-    if source.on_truncate != "ignore" and member.kind != "p":
-        names.add(f"{prefix}_truncate")
-    return names
+def trigger_problems(source: Source, triggers: Sequence[Trigger]) -> list[Problem]:
+    """Return which triggers are missing or silent, on the table and each descendant seen before."""
+    covered = [trigger for trigger in triggers if trigger.relation in source.covered_relations]
+    missing = [t for t in covered if not t.stands]
+    silent = [t for t in covered if t.stands and not t.is_enabled]
+    code: ProblemCode = "trigger_disabled" if source.enabled else "disabled"
+    return [
+        *(
+            Problem("trigger_missing", f"trigger {t.name} of {t.table_name} is gone")
+            for t in missing
+        ),
+        *(Problem(code, f"trigger {t.name} of {t.table_name} does not fire") for t in silent),
+    ]
 
 
 def new_members(source: Source, table: Table) -> list[Member]:

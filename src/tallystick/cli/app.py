@@ -1,0 +1,124 @@
+"""
+The tree of commands; each is loaded when it is called.
+
+`dispatch` parses, runs, and lets errors through: `cli.run` tells them and chooses the exit code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from cyclopts import App
+from cyclopts.exceptions import CycloptsError, UnknownCommandError
+
+from tallystick import __version__
+from tallystick.cli.errors import UsageError
+
+COMMANDS: Final = (
+    ("up", "runtime:up", "Run everything: embedded PostgreSQL, worker, HTTP. One Ctrl-C ends it."),
+    ("init", "runtime:init", "Migrate a database, make the house logs and the operator's key."),
+    ("migrate", "runtime:migrate", "Bring a database to this program's schema."),
+    ("serve", "runtime:serve", "Serve HTTP and the pages."),
+    ("worker", "runtime:worker", "Seal, check sources, deliver events."),
+    ("psql", "runtime:psql", "Open the database with psql."),
+    ("status", "status:status", "Sizes, lag and last checkpoint of every log."),
+    ("doctor", "status:doctor", "Look for what must be mended."),
+    ("prove", "prove:prove", "Write the proof that a row's change stands in a log."),
+    ("verify", "verify:verify", "Check a proof offline."),
+    ("rows", "rows:rows", "The versions of a row, as the log holds them."),
+)
+GROUPS: Final = (
+    (
+        "log",
+        "Logs: what is sealed together, under one key.",
+        (
+            ("create", "logs:create", "Make a log."),
+            ("list", "logs:list_all", "List the logs."),
+            ("show", "logs:show_one", "Show one log."),
+            ("set", "logs:configure", "Change what may change of a log."),
+            ("pause", "logs:pause", "Stop sealing a log; capture and reading go on."),
+            ("resume", "logs:resume", "Seal a paused log again."),
+            ("freeze", "logs:freeze", "End a log: once its queue is empty, nothing follows."),
+            ("recover", "logs:recover", "Take a failed log back to work after a clean audit."),
+        ),
+    ),
+    (
+        "source",
+        "Sources: which tables feed which log.",
+        (
+            ("add", "sources:add", "Seal a table's changes in a log, from now on."),
+            ("list", "sources:list_all", "List the sources."),
+            ("show", "sources:show_one", "Show one source."),
+            ("check", "sources:check", "Validate sources now."),
+            ("refresh", "sources:refresh", "Write a source's functions anew after DDL."),
+            ("detach", "sources:detach", "End a source; its leaves stay."),
+            ("requeue", "sources:requeue_rows", "Queue the present state of quarantined rows."),
+        ),
+    ),
+    (
+        "key",
+        "Keys: who signs.",
+        (("list", "keys:list_all", "List a log's public keys."),),
+    ),
+    (
+        "outbox",
+        "Events and the sinks that get them.",
+        (
+            ("list", "outbox:list_all", "List the sinks."),
+            ("add", "outbox:add", "Add a sink."),
+            ("pause", "outbox:pause", "Stop deliveries to a sink."),
+            ("resume", "outbox:resume", "Let a sink go on where it stopped."),
+            ("skip", "outbox:skip", "Pass over the event that a sink would get next."),
+        ),
+    ),
+)
+COMMAND_PACKAGE: Final = "tallystick.cli.commands"
+
+
+def dispatch(arguments: Sequence[str]) -> None:
+    """
+    Parse *arguments* and run the command that they name.
+
+    Raises:
+        UsageError: There is no such command or option, or a value does not parse.
+        Error: Whatever the command refuses.
+    """
+    app = make_app()
+    try:
+        app(
+            list(arguments),
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_none",
+        )
+    except UnknownCommandError as error:
+        # Its own words would load every command, to look for one that is spelled like it.
+        unknown = (error.unused_tokens or ["?"])[0]
+        raise UsageError(f"there is no command {unknown!r} (see --help)") from error
+    except CycloptsError as error:
+        raise UsageError(f"{' '.join(str(error).split())} (see --help)") from error
+
+
+def make_app() -> App:
+    """Return the whole tree; no command's module is imported by it."""
+    app = App(
+        name="tally",
+        help="Tallystick turns PostgreSQL rows into evidence.",
+        version=__version__,
+        help_format="plaintext",
+        version_flags=["--version"],
+        suppress_keyboard_interrupt=False,
+    )
+    add_commands(app, COMMANDS)
+    for name, words, commands in GROUPS:
+        group = App(name=name, help=words, help_format="plaintext", version_flags=[])
+        add_commands(group, commands)
+        app.command(group)
+    return app
+
+
+def add_commands(app: App, commands: Sequence[tuple[str, str, str]]) -> None:
+    """Add *commands* (name, where its function is, its help) to *app*."""
+    for name, place, words in commands:
+        app.command(f"{COMMAND_PACKAGE}.{place}", name=name, help=words, version_flags=[])

@@ -1,0 +1,1 @@
+"""The commands, a module for each noun; none is imported before it is called."""

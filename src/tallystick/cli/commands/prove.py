@@ -1,0 +1,135 @@
+"""`tally prove`: a proof that anybody can check offline, as files (log.md, section 6.4)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from cyclopts import Parameter
+
+from tallystick.cli.commands.logs import LogArgument
+from tallystick.cli.errors import UsageError
+from tallystick.cli.output import print_json, print_lines
+from tallystick.cli.place import HERE, Place
+from tallystick.cli.reading import choose_table, open_log, wait_for_head
+from tallystick.db import Database
+from tallystick.publish import PublishedHead, Publisher, RowKey
+from tallystick.seal.logs import list_keys
+from tallystick.tlog import LeafIndex
+
+SUFFIX: Final = ".tlog-proof"
+WAIT_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A proof that was written, and what it proves."""
+
+    log: str
+    index: int
+    tree_size: int
+    proof: Path
+    leaf: Path
+    policy: Path | None
+
+
+def prove(
+    log: LogArgument,
+    /,
+    *,
+    key: Annotated[
+        tuple[str, ...], Parameter(negative="", help="The row's key; once for each key column.")
+    ] = (),
+    table: Annotated[str | None, Parameter(help="Its table; default: the log's only one.")] = None,
+    version: Annotated[str, Parameter(help="Of the row: last, first, or a leaf index.")] = "last",
+    index: Annotated[int | None, Parameter(help="A leaf index, in place of a row.")] = None,
+    until: Annotated[
+        Literal["sealed"] | None, Parameter(help="Wait until what is committed now is sealed.")
+    ] = None,
+    timeout: Annotated[float, Parameter(help="Seconds to wait.")] = WAIT_SECONDS,
+    output: Annotated[
+        Path | None, Parameter(name=["--output", "-o"], help="Where; the leaf goes beside it.")
+    ] = None,
+    policy_out: Annotated[
+        Path | None, Parameter(help="Also write a policy that trusts this log's keys.")
+    ] = None,
+    place: Place = HERE,
+) -> None:
+    """
+    Write the proof that a row's version, or a leaf, stands in a log, and its leaf beside it.
+
+    The policy of --policy-out trusts this log and asks for no witness: who checks a proof
+    should have his policy from somebody whom he believes, not with the proof.
+    """
+    if bool(key) == (index is not None):
+        raise UsageError("name a row by --key, or a leaf by --index")
+    with place.database() as database:
+        if until is not None:
+            wait_for_head(database, log, timeout_seconds=timeout)
+        publisher, head = open_log(database, log)
+        if index is None:
+            row = RowKey.of(choose_table(database, log, table), key)
+            [proof] = publisher.prove_row(head, row, parse_version(version))
+            found = proof.index
+        else:
+            found = LeafIndex(index)
+        target = output or Path(f"{log}-{found}{SUFFIX}")
+        written = write_proof(publisher, head, found, target)
+        if policy_out is not None:
+            write_file(policy_out, policy_of(database, log))
+    result = Written(log, found, head.size, *written, policy_out)
+    if place.json:
+        print_json(result)
+    else:
+        print_lines(
+            f"leaf {found} of {head.origin}, in the tree of {head.size} leaves",
+            *(f"wrote {path}" for path in (*written, policy_out) if path is not None),
+        )
+
+
+def parse_version(text: str) -> str | LeafIndex:
+    """
+    Return which version *text* means.
+
+    Raises:
+        UsageError: None.
+    """
+    if text in {"last", "first"}:
+        return text
+    if text.isascii() and text.isdecimal():
+        return LeafIndex(int(text))
+    raise UsageError("--version is last, first or a leaf index")
+
+
+def write_proof(
+    publisher: Publisher, head: PublishedHead, index: LeafIndex, target: Path
+) -> tuple[Path, Path]:
+    """Write the proof to *target* and the leaf beside it; return both paths."""
+    beside = target.with_suffix(".leaf")
+    if beside == target:
+        raise UsageError("a proof's file cannot end in .leaf: that is where its leaf goes")
+    proof = publisher.proof_file(head, index)
+    leaf = publisher.entry(head, index).leaf
+    # The proof comes last: where it is, its leaf is.
+    write_file(beside, leaf)
+    write_file(target, proof)
+    return target, beside
+
+
+def policy_of(database: Database, log: str) -> bytes:
+    """Return a policy that trusts every key that ever signed the log, and asks for no witness."""
+    with database.transaction(read_only=True) as tx:
+        keys = [key for key in list_keys(tx, log) if key.status != "pending"]
+    return "".join([*(f"log {key.vkey}\n" for key in keys), "quorum none\n"]).encode()
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write *data* to *path* as a whole: a reader never finds half of it."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        fresh.write_bytes(data)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)

@@ -1,0 +1,147 @@
+"""
+`tally verify`: the offline verdict on a proof (log.md, sections 4.3 and 6.4).
+
+No network, no database, no settings: three files in, the steps that passed and the verdict
+out. Nothing is loaded here that a third party would not have to trust.
+"""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from cyclopts import Parameter
+
+from tallystick.cli.errors import UsageError
+from tallystick.cli.output import print_json, print_lines
+from tallystick.clock import format_time
+from tallystick.verify import VerificationError, VerifiedLeaf, check_leaf
+
+STEPS: Final = (
+    ("policy", "the policy can judge"),
+    ("format", "proof and checkpoint are of their format"),
+    ("log", "a log that the policy trusts signed the checkpoint"),
+    ("witnesses", "every known cosignature is right and the quorum holds"),
+    ("tree", "the path leads from the leaf to the signed root"),
+    ("record", "the leaf names this log, if it is a record"),
+    ("disclosure", "what is disclosed opens its commitments"),
+)
+"""The steps of `check_leaf`, by their numbers."""
+MAX_FILE_BYTES: Final = 4_000_000
+"""Twice what the greatest policy and proof take; what is longer is none."""
+
+
+def verify(
+    proof: Annotated[Path, Parameter(help="The .tlog-proof file.")],
+    /,
+    *,
+    leaf: Annotated[
+        Path | None, Parameter(help="The leaf's bytes; default: beside the proof, as .leaf.")
+    ] = None,
+    policy: Annotated[Path, Parameter(help="Whom you trust: a tlog-policy file.")],
+    at: Annotated[
+        datetime.datetime | None, Parameter(help="The quorum must have cosigned by this time.")
+    ] = None,
+    json: Annotated[bool, Parameter(negative="", help="Print JSON.")] = False,
+) -> None:
+    """
+    Check a proof offline, step by step.
+
+    Exit code 0: established. 1: something is false or malformed. 6: evidence is missing.
+    """
+    leaf_path = leaf or leaf_beside(proof)
+    moment = at.replace(tzinfo=at.tzinfo or datetime.UTC) if at else None
+    try:
+        verified = check_leaf(read(proof), leaf=read(leaf_path), policy=read(policy), at=moment)
+    except VerificationError as error:
+        if json:
+            print_json(refusal(error))
+        else:
+            print_lines(*passed(error.step), f"FAIL {error.step_name}: {STEPS[error.step][1]}")
+        raise
+    if json:
+        print_json(verdict(verified))
+    else:
+        print_lines(*passed(len(STEPS)), *summary(verified))
+
+
+def read(path: Path) -> bytes:
+    """
+    Return the bytes of a file of sensible length.
+
+    Raises:
+        UsageError: It is longer.
+    """
+    with path.open("rb") as file:
+        data = file.read(MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        raise UsageError(f"{path} has over {MAX_FILE_BYTES} bytes: it is no proof, leaf or policy")
+    return data
+
+
+def leaf_beside(proof: Path) -> Path:
+    """Return where `tally prove` put the leaf of *proof*."""
+    return proof.with_suffix(".leaf")
+
+
+def passed(steps: int) -> list[str]:
+    """Return a line for each of the first *steps* steps."""
+    return [f"ok   {name}: {words}" for name, words in STEPS[:steps]]
+
+
+def summary(verified: VerifiedLeaf) -> list[str]:
+    """Return what was established, for a person."""
+    checkpoint = verified.checkpoint
+    lines = [
+        "",
+        f"leaf {verified.index} of {checkpoint.origin}, in the tree of {checkpoint.size} leaves",
+        f"root {checkpoint.root.hex()}",
+    ]
+    lines += [f"cosigned by {c.name} at {cosigned_at(c)}" for c in verified.cosignatures]
+    record = verified.record
+    if record is None:
+        lines.append(f"{len(verified.leaf)} bytes, which are no record")
+    else:
+        lines.append(f"{record.op} of {record.table} {list(record.key)} at {record.at}")
+    lines.append("ESTABLISHED: this is in the log. Not shown: that no later version exists.")
+    return lines
+
+
+def verdict(verified: VerifiedLeaf) -> dict[str, Any]:
+    """Return what was established, for a program."""
+    checkpoint, record = verified.checkpoint, verified.record
+    return {
+        "verdict": "established",
+        "steps": [name for name, _ in STEPS],
+        "origin": checkpoint.origin,
+        "log": verified.log_name,
+        "index": verified.index,
+        "tree_size": checkpoint.size,
+        "root": checkpoint.root,
+        "cosignatures": [
+            {"name": cosignature.name, "at": cosigned_at(cosignature)}
+            for cosignature in verified.cosignatures
+        ],
+        "record": None
+        if record is None
+        else {"table": record.table, "op": record.op, "key": list(record.key), "at": record.at},
+        "disclosed": dict(verified.disclosed),
+    }
+
+
+def refusal(error: VerificationError) -> dict[str, Any]:
+    """Return why the proof was refused, for a program."""
+    return {
+        "verdict": "not_established" if error.kind.value == "not_established" else "false",
+        "steps": [name for name, _ in STEPS[: error.step]],
+        "failed": error.step_name,
+        "code": error.code(),
+        "detail": error.message,
+    }
+
+
+def cosigned_at(cosignature: Any) -> str:
+    """Return the time that a witness states."""
+    moment = datetime.datetime.fromtimestamp(cosignature.time_seconds, tz=datetime.UTC)
+    return format_time(moment)

@@ -1,0 +1,154 @@
+"""
+Proofs from tiles: inclusion, growth and roots at any published size (log.md, sections 4.4, 6.2).
+
+Nothing here is O(n): a proof takes at most 2 * ceil(log256 n) tiles, at any past size, and
+those that are not in memory come by one statement.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+from tallystick.publish.errors import LeafNotFoundError, SizeTooLargeError
+from tallystick.publish.heads import PublishedHead
+from tallystick.publish.tiles import TileStore, edge_tiles, proof_tiles
+from tallystick.publish.values import GrowthProof, LeafProof
+from tallystick.seal.errors import InvalidRequestError
+from tallystick.seal.logs import LogId
+from tallystick.tlog import (
+    EMPTY_ROOT,
+    HASH_BYTES,
+    TILE_WIDTH,
+    Hash,
+    LeafIndex,
+    Tile,
+    TreeSize,
+    edge_from_tiles,
+    edge_root,
+    prove_consistency,
+    prove_inclusion,
+)
+
+CACHE_SECONDS: Final = 60.0
+CACHE_ENTRIES: Final = 10_000
+"""About 20 MB of proofs; who asks for more different ones a minute has them made anew."""
+
+ProofKey = tuple[LogId, LeafIndex, TreeSize]
+
+
+def check_size(head: PublishedHead, size: int | None) -> TreeSize:
+    """
+    Return the size to answer for: *size*, or the published one where it is None.
+
+    Raises:
+        SizeTooLargeError: The log has not published a tree of *size* leaves.
+        InvalidRequestError: *size* is negative.
+    """
+    if size is None:
+        return head.size
+    if size < 0:
+        raise InvalidRequestError("a tree size is not negative")
+    if size > head.size:
+        raise SizeTooLargeError(f"log {head.log_name} has published {head.size} leaves, not {size}")
+    return TreeSize(size)
+
+
+def root_at(tiles: TileStore, head: PublishedHead, size: TreeSize) -> Hash:
+    """Return the root of the tree of *size* leaves, which the log has published."""
+    if size == head.size:
+        return head.root
+    if size == 0:
+        return EMPTY_ROOT
+    return edge_root(edge_from_tiles(tiles.fetch(head.log_id, list(edge_tiles(size))), size))
+
+
+def prove_leaf(
+    tiles: TileStore, head: PublishedHead, index: LeafIndex, size: TreeSize
+) -> LeafProof:
+    """
+    Return the proof that the leaf at *index* is in the tree of *size*, which is published.
+
+    Raises:
+        LeafNotFoundError: The tree of *size* leaves has no leaf at *index*.
+    """
+    if not 0 <= index < size:
+        raise LeafNotFoundError(
+            f"log {head.log_name} has no leaf {index} in its tree of {size} leaves"
+        )
+    rows = tiles.fetch(head.log_id, proof_tiles(index, size))
+    place, offset = divmod(index, TILE_WIDTH)
+    [row] = rows.read_tiles([Tile(0, place, offset + 1)])
+    root = head.root if size == head.size else edge_root(edge_from_tiles(rows, size))
+    return LeafProof(
+        index=index,
+        size=size,
+        root=root,
+        leaf_hash=Hash(row[-HASH_BYTES:]),
+        hashes=tuple(prove_inclusion(rows, index=index, size=size)),
+    )
+
+
+def prove_growth(
+    tiles: TileStore, head: PublishedHead, old_size: TreeSize, new_size: TreeSize
+) -> GrowthProof:
+    """
+    Return the proof that the tree of *new_size*, which is published, extends that of *old_size*.
+
+    From size 0, and between equal sizes, it is empty.
+
+    Raises:
+        InvalidRequestError: *old_size* is beyond *new_size*.
+    """
+    if old_size > new_size:
+        raise InvalidRequestError(f"the old size {old_size} is beyond the new size {new_size}")
+    wanted = [*edge_tiles(old_size), *edge_tiles(new_size)]
+    if old_size:
+        wanted = [*proof_tiles(LeafIndex(old_size - 1), new_size), *wanted]
+    # A tile may be asked for at two widths; the wider one answers for both.
+    widest: dict[tuple[int, int], Tile] = {}
+    for tile in wanted:
+        known = widest.get((tile.level, tile.index))
+        if known is None or known.width < tile.width:
+            widest[tile.level, tile.index] = tile
+    rows = tiles.fetch(head.log_id, list(widest.values()))
+    return GrowthProof(
+        old_size=old_size,
+        old_root=edge_root(edge_from_tiles(rows, old_size)),
+        new_size=new_size,
+        new_root=head.root if new_size == head.size else edge_root(edge_from_tiles(rows, new_size)),
+        hashes=tuple(prove_consistency(rows, old_size=old_size, new_size=new_size)),
+    )
+
+
+class ProofCache:
+    """Proofs by log, index and size, each for 60 s: popular leaves are proven once."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._proofs: OrderedDict[ProofKey, tuple[float, LeafProof]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: ProofKey) -> LeafProof | None:
+        """Return the proof that was kept under *key* in the last 60 s."""
+        with self._lock:
+            kept = self._proofs.get(key)
+        if kept is None or kept[0] < self._clock():
+            return None
+        return kept[1]
+
+    def put(self, log_id: LogId, proof: LeafProof) -> None:
+        """Keep *proof* for 60 s; what has expired, and what is too much, goes."""
+        now = self._clock()
+        with self._lock:
+            # Every entry lives equally long, so the oldest stand in front.
+            self._proofs.pop((log_id, proof.index, proof.size), None)
+            self._proofs[log_id, proof.index, proof.size] = (now + CACHE_SECONDS, proof)
+            while self._proofs:
+                expires, _ = next(iter(self._proofs.values()))
+                if expires >= now and len(self._proofs) <= CACHE_ENTRIES:
+                    break
+                self._proofs.popitem(last=False)

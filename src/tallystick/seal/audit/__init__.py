@@ -1,0 +1,17 @@
+"""Audit and reconcile: the log and its tables, computed again and compared."""
+
+from tallystick.seal.audit.audit import AuditReport, AuditStartError, audit_log
+from tallystick.seal.audit.blocks import Finding
+from tallystick.seal.audit.reconcile import ReconcileReport, reconcile_source
+from tallystick.seal.audit.store import PastFinding, list_findings
+
+__all__ = [
+    "AuditReport",
+    "AuditStartError",
+    "Finding",
+    "PastFinding",
+    "ReconcileReport",
+    "audit_log",
+    "list_findings",
+    "reconcile_source",
+]

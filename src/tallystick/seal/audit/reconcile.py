@@ -1,0 +1,95 @@
+"""
+Reconcile: what a table holds and its log does not say becomes queue rows, via `r`.
+
+On a trigger source a difference is a finding first and is queued only when somebody asks for
+the repair. Repairs run in transactions of up to 5,000 keys under a SHARE lock on the table,
+where each finding is looked at again. Follows log.md, section 4.7.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import psycopg
+
+from tallystick.db import Database, Query, Transaction
+from tallystick.seal.audit import rows, store
+from tallystick.seal.audit.blocks import Finding
+from tallystick.seal.errors import LogNotFoundError, SourceBusyError, SourceNotFoundError
+
+REPAIR_KEYS: Final = 5000
+"""Writers wait for a repair's lock no longer than so many rows take."""
+LOCK_TIMEOUT = Query(b"SELECT set_config('lock_timeout', '2s', true)")
+"""A SHARE lock that waits makes every later writer wait behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcileReport:
+    """What a reconcile found, and how many rows it queued."""
+
+    log_name: str
+    source_table: str
+    rows: int
+    queued: int
+    findings: tuple[Finding, ...]
+
+
+def reconcile_source(
+    database: Database, log_name: str, source_table: str, *, repair: bool = False
+) -> ReconcileReport:
+    """
+    Compare one source with its table, record the verdict, and with *repair* queue what differs.
+
+    Raises:
+        LogNotFoundError, SourceNotFoundError: There is no such log, or the table does not feed it.
+        SourceBusyError: The table stayed locked by others; what was queued before stays queued.
+    """
+    with database.transaction(isolation="repeatable read", read_only=True) as tx:
+        store.lift_timeouts(tx)
+        snapshot = store.export_snapshot(tx)
+        log = store.audited_log(tx, log_name)
+        if log is None:
+            raise LogNotFoundError(f"there is no log {log_name!r}")
+        source = find_source(tx, log.log_id, source_table)
+        counted = store.count_rows(tx, source.source_no)
+        findings = rows.compare_source(tx, source)
+    queued = repair_findings(database, source, findings) if repair else 0
+    counts = {"rows": counted, "queued": queued, "findings": len(findings)}
+    with database.transaction() as tx:
+        store.insert_audit(
+            tx, log, kind="reconcile", snapshot=snapshot, counts=counts, findings=findings
+        )
+        store.set_reconciled(tx, source.source_no)
+    return ReconcileReport(log_name, source.source_table, counted, queued, tuple(findings))
+
+
+def find_source(tx: Transaction, log_id: int, source_table: str) -> store.ComparableSource:
+    """Return the source of this table; it may be named with or without the schema `public`."""
+    names = {source_table, source_table.removeprefix("public.")}
+    for source in store.comparable_sources(tx, log_id):
+        if source.source_table in names:
+            return source
+    raise SourceNotFoundError(f"{source_table} does not feed this log, or is not installed")
+
+
+def repair_findings(
+    database: Database, source: store.ComparableSource, findings: list[Finding]
+) -> int:
+    """Queue what the findings' keys hold now, and return how many rows that is."""
+    keys = [f.source_key for f in findings if f.kind.startswith("row_") and f.source_key]
+    queued = 0
+    for batch in chunks(keys):
+        try:
+            with database.transaction() as tx:
+                store.lift_timeouts(tx)
+                tx.execute(LOCK_TIMEOUT)
+                queued += store.repair_rows(tx, source.source_no, batch)
+        except psycopg.errors.LockNotAvailable as raised:
+            raise SourceBusyError(f"{source.source_table} stayed locked by others") from raised
+    return queued
+
+
+def chunks(keys: list[str]) -> list[list[str]]:
+    """Return *keys* cut into the batches of one repair transaction each."""
+    return [keys[start : start + REPAIR_KEYS] for start in range(0, len(keys), REPAIR_KEYS)]

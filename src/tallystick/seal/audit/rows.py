@@ -1,0 +1,66 @@
+"""
+Tables against their log: what the log last said of each key, and what stands there now.
+
+One set-based statement for each source, in the audit's snapshot; only what differs leaves the
+database, as digests and column names. Follows log.md, section 4.7, step 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from tallystick.db import Transaction
+from tallystick.seal.audit import store
+from tallystick.seal.audit.blocks import Finding
+
+MAX_FINDINGS_PER_SOURCE: Final = 10_000
+"""A table that was replaced differs in every row; so many findings say it as well as all."""
+
+
+@dataclass(slots=True)
+class Comparison:
+    """What comparing the sources of a log gave."""
+
+    rows: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+
+def compare_sources(tx: Transaction, log_id: int) -> Comparison:
+    """Compare every comparable source of a log with its table."""
+    comparison = Comparison()
+    for source in store.comparable_sources(tx, log_id):
+        comparison.rows += store.count_rows(tx, source.source_no)
+        comparison.findings += compare_source(tx, source)
+    return comparison
+
+
+def compare_source(tx: Transaction, source: store.ComparableSource) -> list[Finding]:
+    """Return what differs between one source's table and its log, and its triggers' state."""
+    differences = store.compare_rows(tx, source.source_no, limit=MAX_FINDINGS_PER_SOURCE)
+    return [*trigger_findings(tx, source), *row_findings(source, differences)]
+
+
+def row_findings(
+    source: store.ComparableSource, differences: list[store.Difference]
+) -> Iterator[Finding]:
+    """Yield the findings that *differences* are under the source's rules."""
+    for difference in differences:
+        if difference.kind == "row_missing" and source.ignores_absence:
+            continue
+        yield Finding(
+            difference.kind,
+            source_table=source.source_table,
+            source_key=difference.source_key,
+            leaf_index=difference.leaf_index,
+            expected_digest=difference.expected,
+            actual_digest=difference.actual,
+            columns=tuple(difference.columns) if difference.columns else None,
+        )
+
+
+def trigger_findings(tx: Transaction, source: store.ComparableSource) -> Iterator[Finding]:
+    """Yield `trigger_missing` and `trigger_disabled`: from then on changes went unseen."""
+    for name, state in store.trigger_problems(tx, source.source_no):
+        yield Finding(f"trigger_{state}", source_table=source.source_table, detail=name)

@@ -1,0 +1,46 @@
+"""Sources: which tables feed which log; installing, validating, backfilling, detaching them."""
+
+from tallystick.seal.sources.backfill import run_backfill, run_backfills
+from tallystick.seal.sources.checks import (
+    check_source,
+    check_sources,
+    install_new_sources,
+    refresh_source,
+)
+from tallystick.seal.sources.operations import (
+    add_source,
+    detach_source,
+    get_source,
+    list_sources,
+    requeue,
+)
+from tallystick.seal.sources.source import (
+    BackfillResult,
+    CheckedSource,
+    Problem,
+    RequeueResult,
+    Source,
+    SourceNo,
+    SourceSettings,
+)
+
+__all__ = [
+    "BackfillResult",
+    "CheckedSource",
+    "Problem",
+    "RequeueResult",
+    "Source",
+    "SourceNo",
+    "SourceSettings",
+    "add_source",
+    "check_source",
+    "check_sources",
+    "detach_source",
+    "get_source",
+    "install_new_sources",
+    "list_sources",
+    "refresh_source",
+    "requeue",
+    "run_backfill",
+    "run_backfills",
+]

@@ -1,0 +1,48 @@
+"""
+A log's growth as a line: sizes of checkpoints over time, scaled into a picture.
+
+Pure arithmetic; the template writes the SVG. A log grows in steps, at its checkpoints, so
+the line is drawn in steps too and never promises leaves between two of them.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+WIDTH = 640
+HEIGHT = 160
+"""Units of the picture; it scales to whatever width the page has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """The picture: points of a polyline, and what stands at its ends."""
+
+    points: str
+    first_at: datetime.datetime
+    last_at: datetime.datetime
+    greatest_size: int
+
+
+def draw_growth(checkpoints: Sequence[tuple[datetime.datetime, int]]) -> Growth | None:
+    """
+    Return the line of (time, size), oldest first; None where one point is no line.
+
+    Times may stand still or step back, as clocks do: the picture then shows it.
+    """
+    if len(checkpoints) < 2:  # noqa: PLR2004 (a line has two ends)
+        return None
+    times = [at.timestamp() for at, _ in checkpoints]
+    sizes = [size for _, size in checkpoints]
+    start, span = min(times), (max(times) - min(times)) or 1.0
+    top = max(sizes) or 1
+    points: list[str] = []
+    last_y = HEIGHT
+    for at, size in zip(times, sizes, strict=True):
+        x = round((at - start) / span * WIDTH, 1)
+        y = round(HEIGHT - size / top * HEIGHT, 1)
+        points += [f"{x},{last_y}", f"{x},{y}"]
+        last_y = y
+    return Growth(" ".join(points), checkpoints[0][0], checkpoints[-1][0], max(sizes))
