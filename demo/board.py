@@ -14,9 +14,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import psycopg
-from psycopg import sql
-
 from archive import TABLES
+from psycopg import sql
 
 SCHEMA_FILE = Path(__file__).with_name("flights.sql")
 COPY_BLOCK_BYTES = 256 * 1024
@@ -44,10 +43,11 @@ WHERE (year, month, day, carrier, flight, origin) = (%s, %s, %s, %s, %s, %s)
 """
 SCHEDULE = """
 INSERT INTO flights (
-  year, month, day, sched_dep_time, sched_arr_time, carrier, flight, tailnum, origin, dest, distance, hour, minute, time_hour)
+  year, month, day, sched_dep_time, sched_arr_time, carrier, flight, tailnum, origin, dest,
+  distance, hour, minute, time_hour)
 SELECT
-  2014, month, day, sched_dep_time, sched_arr_time, carrier, flight, tailnum, origin, dest, distance, hour, minute,
-  time_hour + interval '365 days'
+  2014, month, day, sched_dep_time, sched_arr_time, carrier, flight, tailnum, origin, dest,
+  distance, hour, minute, time_hour + interval '365 days'
 FROM flights WHERE year = 2013 AND month = %s AND day = %s AND carrier = %s AND origin = %s
 ON CONFLICT DO NOTHING
 """

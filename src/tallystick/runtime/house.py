@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from tallystick.config import Settings
-from tallystick.db import Database, migrate
-from tallystick.seal.logs import KeyRing, create_house_logs
+from tallystick.db import Database, Transaction, migrate
+from tallystick.seal.logs import KeyRing, create_house_logs, get_log, has_log
 from tallystick.seal.sources import add_source
 
 HOUSE_LOG: Final = "tally"
@@ -63,7 +63,7 @@ def initialise(settings: Settings, url: str, *, test: bool = False) -> Initialis
     keys = KeyRing(settings.keys.absolute())
     with Database(url, pool_size=2, application="tallystick-init") as database:
         with database.transaction() as tx:
-            logs = create_house_logs(tx, keys=keys, origin_prefix=settings.origins)
+            logs = create_house_logs(tx, keys=keys, origin_prefix=origin_prefix(tx, settings))
         sources = add_house_sources(database)
     return Initialised([m.name for m in applied], [log.log_name for log in logs], sources)
 
@@ -75,3 +75,16 @@ def add_house_sources(database: Database) -> list[str]:
         with database.transaction() as tx:
             add_source(tx, HOUSE_LOG, table, exclude=excluded or None)
     return sorted(HOUSE_SOURCES)
+
+
+def origin_prefix(tx: Transaction, settings: Settings) -> str:
+    """
+    Return the prefix of the origins of new logs: the one that is set, else the house log's.
+
+    So a log that is made from another shell, or after the port was changed, belongs to the
+    same house; only the first start takes the prefix from host and port.
+    """
+    if settings.origin_prefix is not None:
+        return settings.origin_prefix
+    origin = get_log(tx, HOUSE_LOG).origin if has_log(tx, HOUSE_LOG) else None
+    return settings.origins if origin is None else origin.removesuffix(f"/{HOUSE_LOG}")

@@ -91,6 +91,10 @@ FROM tally.long_transactions AS t
 WHERE t.xact_start < clock_timestamp() - make_interval(secs => %(seconds)s)
 ORDER BY t.xact_start
 
+-- name: is_backfilling
+-- Whether a table of the log still has rows from before its triggers that are not queued.
+SELECT EXISTS (SELECT FROM tally.verification_sources AS s WHERE s.log_name = %(log_name)s AND s.status = 'backfilling')
+
 -- name: last_waiting
 -- The highest seq that waits in a log's queue now; NULL where nothing does.
 SELECT max(c.seq) FROM tally.capture AS c

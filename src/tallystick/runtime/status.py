@@ -7,9 +7,10 @@ Everything is one read-only snapshot, so that the numbers fit together.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from tallystick.db import Database
+from tallystick.db import Database, Transaction
 from tallystick.runtime import store
 from tallystick.runtime.store import LogState, OutboxLag
 
@@ -40,16 +41,22 @@ def wait_until_sealed(database: Database, log_name: str, *, timeout_seconds: flo
     """
     Wait until every change that is committed now is sealed in the log; False: not in time.
 
-    Later changes are not waited for, so that a busy log cannot hold the caller for ever.
+    Rows that a table had before it was attached belong to it, so a backfill is waited for. Later
+    changes are not, so that a busy log cannot hold the caller for ever.
     """
+    deadline = time.monotonic() + timeout_seconds
+
+    def wait_while(is_so: Callable[[Transaction], bool]) -> bool:
+        while True:
+            with database.transaction(read_only=True) as tx:
+                if not is_so(tx):
+                    return True
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(LOOK_SECONDS)
+
+    if not wait_while(lambda tx: store.is_backfilling(tx, log_name)):
+        return False
     with database.transaction(read_only=True) as tx:
         seq = store.last_waiting(tx, log_name)
-    deadline = time.monotonic() + timeout_seconds
-    while seq is not None:
-        with database.transaction(read_only=True) as tx:
-            if not store.is_waiting(tx, log_name, seq=seq):
-                break
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(LOOK_SECONDS)
-    return True
+    return seq is None or wait_while(lambda tx: store.is_waiting(tx, log_name, seq=seq))

@@ -28,6 +28,7 @@ class Queries:
     queue_facts: Query
     empty_look: Query
     long_transactions: Query
+    is_backfilling: Query
     last_waiting: Query
     is_waiting: Query
 
@@ -200,6 +201,11 @@ def look_at_queue(tx: Transaction) -> None:
 def long_transactions(tx: Transaction, *, seconds: float) -> list[LongTransaction]:
     """Return the transactions that have been open for longer, the oldest first."""
     return tx.rows(LongTransaction, SQL.long_transactions, {"seconds": seconds})
+
+
+def is_backfilling(tx: Transaction, log_name: str) -> bool:
+    """Return whether rows that were there before their triggers are still to be queued."""
+    return bool(tx.value(SQL.is_backfilling, {"log_name": log_name}))
 
 
 def last_waiting(tx: Transaction, log_name: str) -> int | None:

@@ -21,6 +21,7 @@ from tallystick.db import Database
 from tallystick.db.migrate import check_migrated
 from tallystick.errors import Error
 from tallystick.outbox import OutboxSettings, SinkSettings, run_outbox
+from tallystick.runtime.house import origin_prefix
 from tallystick.runtime.place import database_url
 from tallystick.runtime.sourcing import run_sources
 from tallystick.seal.logs import KeyRing
@@ -50,10 +51,12 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
     with Database(url, pool_size=pool_size, application="tallystick-worker") as database:
         if not wait_for_database(database, stop):
             return
+        with database.transaction(read_only=True) as tx:
+            prefix = origin_prefix(tx, settings)
         sequencer = SequencerWorker(
             database,
             keys,
-            origin_prefix=settings.origins,
+            origin_prefix=prefix,
             threads=settings.sequencers,
             observer=observe(),
         )

@@ -11,6 +11,8 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tallystick.clock import format_time
+
 WIDTH = 640
 HEIGHT = 160
 """Units of the picture; it scales to whatever width the page has."""
@@ -21,9 +23,11 @@ class Growth:
     """The picture: points of a polyline, and what stands at its ends."""
 
     points: str
-    first_at: datetime.datetime
-    last_at: datetime.datetime
+    first_at: str
+    last_at: str
     greatest_size: int
+    width: int = WIDTH
+    height: int = HEIGHT
 
 
 def draw_growth(checkpoints: Sequence[tuple[datetime.datetime, int]]) -> Growth | None:
@@ -39,10 +43,11 @@ def draw_growth(checkpoints: Sequence[tuple[datetime.datetime, int]]) -> Growth 
     start, span = min(times), (max(times) - min(times)) or 1.0
     top = max(sizes) or 1
     points: list[str] = []
-    last_y = HEIGHT
+    last_y = float(HEIGHT)
     for at, size in zip(times, sizes, strict=True):
         x = round((at - start) / span * WIDTH, 1)
         y = round(HEIGHT - size / top * HEIGHT, 1)
         points += [f"{x},{last_y}", f"{x},{y}"]
         last_y = y
-    return Growth(" ".join(points), checkpoints[0][0], checkpoints[-1][0], max(sizes))
+    first_at, last_at = (format_time(at) for at, _ in (checkpoints[0], checkpoints[-1]))
+    return Growth(" ".join(points), first_at, last_at, max(sizes))

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from tallystick.cli.output import show, show_list
 from tallystick.cli.place import HERE, Place
 from tallystick.cli.principal import operator_name
+from tallystick.runtime.house import origin_prefix
 from tallystick.seal.logs import (
     LogSettings,
     configure_log,
@@ -60,8 +61,8 @@ def create(
         accepts_entries=accepts_entries,
         retain_until=in_utc(retain_until),
     )
-    prefix = place.settings().origins
     with place.transaction() as tx:
+        prefix = origin_prefix(tx, place.settings())
         made = create_log(tx, log, keys=place.keys(), origin_prefix=prefix, settings=settings)
     show(made, as_json=place.json)
 

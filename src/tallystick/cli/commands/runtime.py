@@ -9,8 +9,11 @@ import threading
 from pathlib import Path
 from typing import Annotated
 
+import psycopg
 from cyclopts import Parameter
+from psycopg.pq import Conninfo
 
+from tallystick.cli.errors import UsageError
 from tallystick.cli.output import print_json, print_lines, show
 from tallystick.cli.place import HERE, Place
 from tallystick.config import Settings, load_settings
@@ -113,10 +116,28 @@ def psql(
     place: Place = HERE,
 ) -> None:
     """Open the database with the psql of the server's programs, or the one in PATH."""
-    url = database_url(place.settings())
+    variables = connection_variables(database_url(place.settings()))
     program = psql_program()
     # The password travels in the environment, where other users cannot read it.
-    os.execve(program, [str(program), *arguments], {**os.environ, "PGDATABASE": url})  # noqa: S606
+    os.execve(program, [str(program), *arguments], {**os.environ, **variables})  # noqa: S606
+
+
+def connection_variables(url: str) -> dict[str, str]:
+    """
+    Return the environment that leads libpq's programs to *url*.
+
+    Raises:
+        UsageError: It is no connection string.
+    """
+    try:
+        options = Conninfo.parse(url.encode())
+    except psycopg.OperationalError as error:
+        raise UsageError(f"the database's URL: {error}") from error
+    return {
+        option.envvar.decode(): option.val.decode()
+        for option in options
+        if option.envvar is not None and option.val is not None
+    }
 
 
 def psql_program() -> Path:

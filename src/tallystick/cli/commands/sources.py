@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from tallystick.cli.commands.logs import LogArgument
 from tallystick.cli.errors import UsageError
-from tallystick.cli.output import print_json, print_lines, print_table, show, show_list
+from tallystick.cli.output import print_json, print_table, show, show_list
 from tallystick.cli.place import HERE, Place
 from tallystick.db import Database
 from tallystick.seal.sources import (
@@ -73,8 +73,6 @@ def add(
             dry_run=dry_run,
         )
     show(source, as_json=place.json)
-    if not place.json and source.note:
-        print_lines("", source.note)
 
 
 def list_all(log: LogArgument | None = None, /, *, place: Place = HERE) -> None:

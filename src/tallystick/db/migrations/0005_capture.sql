@@ -116,17 +116,23 @@ AS $$
 $$;
 COMMENT ON FUNCTION tally.output_text(oid, text) IS 'The expression of a value''s output text, or NULL.';
 
+CREATE FUNCTION tally.needs_no_escape(p_base_type oid) RETURNS boolean
+LANGUAGE sql STABLE STRICT SET search_path = pg_catalog
+AS $$
+  SELECT p_base_type = ANY (ARRAY[
+    'int2', 'int4', 'int8', 'oid', 'uuid', 'numeric', 'float4', 'float8', 'date', 'time', 'timetz', 'timestamp',
+    'timestamptz', 'interval', 'xid8', 'pg_lsn', 'macaddr', 'macaddr8', 'bit', 'varbit']::regtype[]::oid[])
+$$;
+COMMENT ON FUNCTION tally.needs_no_escape(oid) IS 'Whether the output text of a type never holds what JSON escapes.';
+
 CREATE FUNCTION tally.output_json(p_type oid, p_reference text) RETURNS text
 LANGUAGE sql STABLE STRICT SET search_path = pg_catalog
 AS $$
   SELECT CASE
     WHEN t.typnamespace <> 'pg_catalog'::regnamespace
       THEN format('CASE WHEN %1$s IS NOT DISTINCT FROM NULL THEN ''null'' ELSE to_json(concat(%1$s))::text END', p_reference)
-    -- The output of these types holds nothing that JSON escapes.
     WHEN t.typname = 'bool' THEN format('CASE %s WHEN true THEN ''"t"'' WHEN false THEN ''"f"'' ELSE ''null'' END', p_reference)
-    WHEN t.typname IN ('int2', 'int4', 'int8', 'oid', 'uuid', 'numeric', 'float4', 'float8', 'date', 'time', 'timetz', 'timestamp',
-                       'timestamptz', 'interval', 'xid8', 'pg_lsn', 'macaddr', 'macaddr8', 'bit', 'varbit')
-      THEN format('coalesce(''"'' || %s || ''"'', ''null'')', tally.output_text(t.oid, p_reference))
+    WHEN tally.needs_no_escape(t.oid) THEN format('coalesce(''"'' || %s || ''"'', ''null'')', tally.output_text(t.oid, p_reference))
     ELSE format('coalesce(to_json(%s)::text, ''null'')', tally.output_text(t.oid, p_reference))
   END
   FROM pg_type AS t WHERE t.oid = tally.base_type(p_type)
@@ -175,11 +181,32 @@ AS $$
 $$;
 COMMENT ON FUNCTION tally.table_fingerprint(oid) IS 'Hash of (attname, atttypid, attisdropped) in attnum order.';
 
-CREATE FUNCTION tally.planned_fingerprint(relation regclass) RETURNS bigint
+CREATE FUNCTION tally.never_null(p_relation oid, p_name text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog
+AS $$
+  -- Not of inheritance parents: their children may allow what they forbid. From PostgreSQL 18 on a constraint can be unproven.
+  SELECT a.attnotnull
+    AND NOT EXISTS (SELECT FROM pg_inherits AS i INNER JOIN pg_class AS c ON c.oid = i.inhparent WHERE i.inhparent = p_relation AND c.relkind <> 'p')
+    AND NOT EXISTS (SELECT FROM pg_constraint AS k
+                    WHERE k.conrelid = p_relation AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum] AND NOT k.convalidated)
+  FROM pg_attribute AS a WHERE a.attrelid = p_relation AND a.attname = p_name AND NOT a.attisdropped
+$$;
+COMMENT ON FUNCTION tally.never_null(oid, text) IS 'Whether no row of the table holds NULL in the column.';
+
+CREATE FUNCTION tally.table_shape(relation oid) RETURNS bigint
+LANGUAGE sql STABLE STRICT SET search_path = pg_catalog
+AS $$
+  SELECT tally.hash_prefix(sha256(convert_to(concat_ws(' ', tally.table_fingerprint(relation), bool_or(a.attgenerated = 'v'),
+    string_agg(tally.never_null(relation, a.attname::text)::text, ' ' ORDER BY a.attnum)), 'UTF8')))
+  FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
+$$;
+COMMENT ON FUNCTION tally.table_shape(oid) IS 'Hash of what generated statements build on: the fingerprint, and which columns may be NULL.';
+
+CREATE FUNCTION tally.planned_shape(relation regclass) RETURNS bigint
 LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog
-AS $$ SELECT tally.table_fingerprint(relation) $$;
-COMMENT ON FUNCTION tally.planned_fingerprint(regclass) IS
-  'As table_fingerprint, once per plan: a plan that names a table as a regclass constant is made anew after every DDL on that table.';
+AS $$ SELECT tally.table_shape(relation) $$;
+COMMENT ON FUNCTION tally.planned_shape(regclass) IS
+  'As table_shape, once per plan: a plan that names a table as a regclass constant is made anew after every DDL on that table.';
 
 CREATE FUNCTION tally.recorded_columns(p_source_no integer)
 RETURNS TABLE (place integer, name text, type oid, is_private boolean)
@@ -206,21 +233,62 @@ AS $$ SELECT CASE WHEN p_places IS NULL THEN format('%s.%I', p_alias, p_name) EL
 COMMENT ON FUNCTION tally.column_reference(text, text, text[]) IS
   'A column of an alias: by its name, or as c1, c2, ... by its place in a list of names, so that no name of a user meets one of ours.';
 
+CREATE FUNCTION tally.joined_sql(p_pieces text[]) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog
+AS $$
+  -- A piece that begins with = is an expression; the others are words, and neighbouring words become one literal.
+  SELECT string_agg(g.sql, ' || ' ORDER BY g.run)
+  FROM (
+    SELECT r.run, CASE WHEN bool_and(r.piece LIKE '=%') THEN string_agg(substr(r.piece, 2), ' || ' ORDER BY r.place)
+                       ELSE quote_literal(string_agg(r.piece, '' ORDER BY r.place)) END AS sql
+    FROM (
+      SELECT p.piece, p.place, p.place - row_number() OVER (PARTITION BY p.piece LIKE '=%' ORDER BY p.place) AS grp,
+             count(*) FILTER (WHERE p.is_change) OVER (ORDER BY p.place) AS run
+      FROM (
+        SELECT u.piece, u.place, (u.piece LIKE '=%') IS DISTINCT FROM lag(u.piece LIKE '=%') OVER (ORDER BY u.place) AS is_change
+        FROM unnest(p_pieces) WITH ORDINALITY AS u (piece, place) WHERE u.piece <> ''
+      ) AS p
+    ) AS r
+    GROUP BY r.run
+  ) AS g
+$$;
+COMMENT ON FUNCTION tally.joined_sql(text[]) IS 'The expression that joins words and expressions (pieces that begin with =).';
+
+CREATE FUNCTION tally.output_pieces(p_type oid, p_reference text, p_never_null boolean) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog
+AS $$
+  SELECT CASE
+    WHEN NOT p_never_null OR t.typnamespace <> 'pg_catalog'::regnamespace THEN ARRAY['=' || tally.output_json(p_type, p_reference)]
+    WHEN t.typname = 'bool' THEN ARRAY['="left"(' || p_reference || '::text, 1)']
+    WHEN tally.needs_no_escape(t.oid) THEN ARRAY['"', '=' || tally.output_text(p_type, p_reference), '"']
+    ELSE ARRAY['=to_json(' || tally.output_text(p_type, p_reference) || ')::text']
+  END
+  FROM pg_type AS t WHERE t.oid = tally.base_type(p_type)
+$$;
+COMMENT ON FUNCTION tally.output_pieces(oid, text, boolean) IS 'As output_json, in pieces for joined_sql.';
+
+CREATE FUNCTION tally.row_pieces(p_source_no integer, p_alias text, p_places text[] DEFAULT NULL, p_with_private boolean DEFAULT false)
+RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog
+AS $$
+  SELECT ARRAY['{'] || coalesce(array_agg(v.piece ORDER BY m.nth, v.place), '{}') || ARRAY['}']
+  FROM (
+    SELECT c.name, c.type, tally.column_reference(p_alias, c.name, p_places) AS reference,
+           tally.never_null(s.relation, c.name) AS never_null, row_number() OVER (ORDER BY c.place) AS nth
+    FROM tally.verification_sources AS s CROSS JOIN LATERAL tally.recorded_columns(p_source_no) AS c
+    WHERE s.source_no = p_source_no AND (p_with_private OR NOT c.is_private)
+  ) AS m
+  CROSS JOIN LATERAL unnest(
+    ARRAY[CASE WHEN m.nth = 1 THEN '' ELSE ',' END || to_json(m.name)::text || ':']
+    || tally.output_pieces(m.type, m.reference, m.never_null)) WITH ORDINALITY AS v (piece, place)
+$$;
+COMMENT ON FUNCTION tally.row_pieces(integer, text, text[], boolean) IS
+  'A record''s `row` in pieces for joined_sql, while no value is large; without or with the private columns.';
+
 CREATE FUNCTION tally.row_sql(p_source_no integer, p_alias text, p_places text[] DEFAULT NULL, p_with_private boolean DEFAULT false)
 RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog
-AS $$
-  SELECT coalesce(
-    string_agg(
-      format('%L || %s', CASE WHEN m.nth = 1 THEN '{' ELSE ',' END || to_json(m.name)::text || ':',
-             tally.output_json(m.type, tally.column_reference(p_alias, m.name, p_places))),
-      ' || ' ORDER BY m.nth) || ' || ''}''',
-    '''{}''')
-  FROM (
-    SELECT c.name, c.type, row_number() OVER (ORDER BY c.place) AS nth
-    FROM tally.recorded_columns(p_source_no) AS c WHERE p_with_private OR NOT c.is_private
-  ) AS m
-$$;
+AS $$ SELECT tally.joined_sql(tally.row_pieces(p_source_no, p_alias, p_places, p_with_private)) $$;
 COMMENT ON FUNCTION tally.row_sql(integer, text, text[], boolean) IS
   'The expression of a record''s `row`, as RFC 8785 text, while no value is large; without or with the private columns.';
 
@@ -255,19 +323,28 @@ AS $$
 $$;
 COMMENT ON FUNCTION tally.values_sql(integer, text, text[]) IS 'Two expressions: the names and the output texts of what stands in `row`.';
 
-CREATE FUNCTION tally.key_sql(p_source_no integer, p_alias text, p_places text[] DEFAULT NULL) RETURNS text
+CREATE FUNCTION tally.key_pieces(p_source_no integer, p_alias text, p_places text[] DEFAULT NULL) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog
 AS $$
   SELECT CASE WHEN s.key_columns = '{}' THEN
-    format('''["'' || encode(sha256(%L::bytea || convert_to(%s, ''UTF8'')), ''hex'') || ''"]''',
-           convert_to(E'tallystick/seal-row-key/v1\n', 'UTF8'), tally.row_sql(p_source_no, p_alias, p_places))
+    ARRAY['["', format('=encode(sha256(%L::bytea || convert_to(%s, ''UTF8'')), ''hex'')',
+      convert_to(E'tallystick/seal-row-key/v1\n', 'UTF8'), tally.row_sql(p_source_no, p_alias, p_places)), '"]']
   ELSE (
-    SELECT '''['' || ' || string_agg(tally.output_json(c.type, tally.column_reference(p_alias, c.name, p_places)), ' || '','' || ' ORDER BY k.nth) || ' || '']'''
+    SELECT ARRAY['['] || array_agg(v.piece ORDER BY k.nth, v.place) || ARRAY[']']
     FROM unnest(s.key_columns) WITH ORDINALITY AS k (name, nth)
-    INNER JOIN tally.recorded_columns(p_source_no) AS c ON c.name = k.name)
+    INNER JOIN tally.recorded_columns(p_source_no) AS c ON c.name = k.name
+    CROSS JOIN LATERAL unnest(
+      ARRAY[CASE WHEN k.nth = 1 THEN '' ELSE ',' END]
+      || tally.output_pieces(c.type, tally.column_reference(p_alias, c.name, p_places), tally.never_null(s.relation, c.name))
+    ) WITH ORDINALITY AS v (piece, place))
   END
   FROM tally.verification_sources AS s WHERE s.source_no = p_source_no
 $$;
+COMMENT ON FUNCTION tally.key_pieces(integer, text, text[]) IS 'A row''s source_key in pieces for joined_sql: the RFC 8785 array of its key texts.';
+
+CREATE FUNCTION tally.key_sql(p_source_no integer, p_alias text, p_places text[] DEFAULT NULL) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog
+AS $$ SELECT tally.joined_sql(tally.key_pieces(p_source_no, p_alias, p_places)) $$;
 COMMENT ON FUNCTION tally.key_sql(integer, text, text[]) IS 'The expression of a row''s source_key: the RFC 8785 array of its key texts.';
 
 CREATE FUNCTION tally.key_expression(source_no integer, alias text) RETURNS text
@@ -292,24 +369,34 @@ $$;
 COMMENT ON FUNCTION tally.fit_members(text[], text[]) IS
   'The members `large` (NULL if there is none) and `row` of a record with these columns, which stand in the order of RFC 8785.';
 
-CREATE FUNCTION tally.fit_record(p_before text, p_middle text, p_after text, p_names text[], p_values text[]) RETURNS bytea
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog
+CREATE FUNCTION tally.fit_leaf(p_plain bytea) RETURNS bytea
+LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog
 AS $$
 DECLARE
+  tag CONSTANT bytea := convert_to(E'tallystick/seal-record/v1\n', 'UTF8');
+  -- json keeps each member's text as it stands.
+  record CONSTANT json := convert_from(substr(p_plain, octet_length(tag) + 1), 'UTF8')::json;
+  before CONSTANT text := concat('{"actor":', record -> 'actor', ',"at":', record -> 'at', ',"key":', record -> 'key');
+  middle CONSTANT text := concat(',"log":', record -> 'log', ',"op":', record -> 'op', ',"private":' || (record -> 'private')::text,
+    ',"role":', record -> 'role', ',"row":');
+  after CONSTANT text := concat(',"table":', record -> 'table', ',"tx":', record -> 'tx', ',"via":', record -> 'via', '}');
   large text;
   row_text text;
   leaf bytea;
 BEGIN
-  SELECT m.large, m.row_text INTO large, row_text FROM tally.fit_members(p_names, p_values) AS m;
-  leaf := convert_to(concat(p_before, ',"large":' || large, p_middle, row_text, p_after), 'UTF8');
+  SELECT m.large, m.row_text INTO large, row_text
+  FROM (SELECT array_agg(r.key ORDER BY r.place) AS names, array_agg(r.value ORDER BY r.place) AS texts
+        FROM json_each_text(record -> 'row') WITH ORDINALITY AS r (key, value, place)) AS c
+  CROSS JOIN LATERAL tally.fit_members(c.names, c.texts) AS m;
+  leaf := tag || convert_to(concat(before, ',"large":' || large, middle, row_text, after), 'UTF8');
   IF octet_length(leaf) > 65535 THEN
     large := '{"*":{"bytes":' || octet_length(leaf) || ',"sha256":"' || encode(sha256(leaf), 'hex') || '"}}';
-    leaf := convert_to(concat(p_before, ',"large":', large, p_middle, 'null', p_after), 'UTF8');
+    leaf := tag || convert_to(concat(before, ',"large":', large, middle, 'null', after), 'UTF8');
   END IF;
   RETURN CASE WHEN octet_length(leaf) <= 65535 THEN leaf END;
 END $$;
-COMMENT ON FUNCTION tally.fit_record(text, text, text, text[], text[]) IS
-  'The leaf bytes of a record that may hold large values; NULL where it does not fit a leaf without its row either.';
+COMMENT ON FUNCTION tally.fit_leaf(bytea) IS
+  'The leaf bytes of a record whose values all stand in `row`, with large ones taken out; NULL where it does not fit a leaf without its row either.';
 
 CREATE FUNCTION tally.row_expression(source_no integer, alias text, salt text DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog
@@ -339,7 +426,7 @@ CREATE FUNCTION tally.head_sql(p_at text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog
 AS $$
   SELECT format(
-    $f$(SELECT E'tallystick/seal-record/v1\n{"actor":' || coalesce(to_json(nullif(current_setting('tally.actor', true), ''))::text, 'null') || ',"at":"' || to_char(%s AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '",')$f$,
+    $f$E'tallystick/seal-record/v1\n{"actor":' || coalesce(to_json(nullif(current_setting('tally.actor', true), ''))::text, 'null') || ',"at":"' || to_char(%s AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '","key":'$f$,
     p_at)
 $$;
 COMMENT ON FUNCTION tally.head_sql(text) IS 'The expression of a record''s tag and first members, the same for all rows of a statement.';
@@ -379,27 +466,53 @@ AS $$
 $$;
 COMMENT ON FUNCTION tally.source_columns(integer, text) IS 'A select list: the needed columns of a table''s alias as c1, c2, ...';
 
-CREATE FUNCTION tally.queue_rows_sql(p_source_no integer, p_op text, p_via text, p_rows text, p_at text) RETURNS text
+CREATE FUNCTION tally.record_sql(
+  p_source_no integer, p_op text, p_via text, p_head text, p_places text[], p_private text, p_with_private boolean
+) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog
+AS $$
+  SELECT 'convert_to(' || tally.joined_sql(
+    ARRAY['=' || p_head] || tally.key_pieces(p_source_no, 'r', p_places)
+    || ARRAY[',"log":' || to_json(s.log_name)::text || ',"op":"']
+    || CASE p_op WHEN 'I' THEN ARRAY['insert'] WHEN 'U' THEN ARRAY['update'] WHEN 'D' THEN ARRAY['delete']
+       ELSE ARRAY[format('=CASE %s WHEN ''I'' THEN ''insert'' WHEN ''U'' THEN ''update'' ELSE ''delete'' END', p_op)] END
+    || ARRAY['",'] || CASE WHEN p_private IS NULL THEN '{}' ELSE ARRAY['"private":', '=' || p_private, ','] END
+    || ARRAY['"role":', '=(SELECT to_json(session_user::text)::text)', ',"row":']
+    || tally.row_pieces(p_source_no, 'r', p_places, p_with_private)
+    || ARRAY[',"table":' || to_json(tally.record_table(p_source_no))::text || ',"tx":"',
+             '=(SELECT pg_current_xact_id()::text)', '","via":"' || tally.via_word(p_via) || '"}'])
+    || ', ''UTF8'')'
+  FROM tally.verification_sources AS s WHERE s.source_no = p_source_no
+$$;
+COMMENT ON FUNCTION tally.record_sql(integer, text, text, text, text[], text, boolean) IS
+  'The expression of the leaf bytes of a record over c1, c2, ... of the alias r, while no value is large.';
+
+CREATE FUNCTION tally.salted_sql(p_record text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog
+AS $$
+  SELECT format('sha256(%L::bytea || r.salt || %s)', convert_to(E'tallystick/seal-salted-record/v1\n', 'UTF8') || '\x00'::bytea, p_record)
+$$;
+COMMENT ON FUNCTION tally.salted_sql(text) IS 'The expression of a salted leaf (section 5.2) of a record.';
+
+CREATE FUNCTION tally.queue_rows_sql(p_source_no integer, p_op text, p_via text, p_rows text, p_at text, p_head text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog
 AS $$
 -- p_rows is a FROM item with the columns c1, c2, ... (and `op`, if p_op is not one letter) under the alias r.
 DECLARE
   source tally.verification_sources;
   places CONSTANT text[] := tally.needed_columns(p_source_no);
-  key CONSTANT text := tally.key_sql(p_source_no, 'r', places);
   private CONSTANT text := tally.private_sql(p_source_no, 'r', 'r.salt', places);
-  row_text CONSTANT text := tally.row_sql(p_source_no, 'r', places);
   op CONSTANT text := CASE WHEN length(p_op) = 1 THEN quote_literal(p_op) ELSE p_op END;
-  source_id text;
-  before text;
-  middle text;
-  after text;
+  is_delete CONSTANT text := op || ' = ''D''';
+  too_large CONSTANT text := 'the record does not fit a leaf';
+  needs_record boolean;
   needs_salt boolean;
   may_be_large boolean;
+  source_id text;
   hash text;
-  chosen_leaf text := 'r.fitted';
-  chosen_salt text := 'NULL::bytea';
-  chosen_record text := 'NULL::bytea';
+  leaf text;
+  salt text := 'NULL::bytea';
+  record text := 'NULL::bytea';
   problem text := 'NULL::text';
   rows_sql text := p_rows;
 BEGIN
@@ -408,86 +521,61 @@ BEGIN
     THEN min(tally.column_reference('r', c.name, places)) || '::bigint' ELSE 'NULL::bigint' END
   INTO source_id FROM tally.recorded_columns(p_source_no) AS c WHERE c.name = ANY (source.key_columns);
   SELECT count(*) > 60 OR bool_or(NOT tally.fits_always(c.type)) INTO may_be_large FROM tally.recorded_columns(p_source_no) AS c;
-  needs_salt := private IS NOT NULL OR source.leaf_form = 'salted'
-    OR (source.leaf_form = 'column' AND op NOT IN ('''I''', '''U'''));
+  needs_record := source.leaf_form <> 'column' OR p_op NOT IN ('I', 'U');
+  needs_salt := needs_record AND (private IS NOT NULL OR source.leaf_form <> 'record');
 
-  before := format('%s || ''"key":'' || r.source_key', tally.head_sql(p_at));
-  middle := format($f$(SELECT %L)$f$, ',"log":' || to_json(source.log_name)::text || ',"op":"')
-    || CASE op WHEN '''I''' THEN ' || ''insert",''' WHEN '''U''' THEN ' || ''update",''' WHEN '''D''' THEN ' || ''delete",'''
-       ELSE ' || CASE ' || op || ' WHEN ''I'' THEN ''insert",'' WHEN ''U'' THEN ''update",'' ELSE ''delete",'' END' END
-    || coalesce(' || ''"private":'' || ' || private || ' || '',''', '')
-    || $f$ || (SELECT '"role":' || to_json(session_user::text)::text || ',"row":')$f$;
-  after := format($f$(SELECT %L || pg_current_xact_id()::text || %L)$f$,
-    ',"table":' || to_json(tally.record_table(p_source_no))::text || ',"tx":"',
-    '","via":"' || tally.via_word(p_via) || '"}');
-
+  -- Levels of subqueries, each computed once per row (OFFSET 0): the salt, the record, the record with large values taken out.
   IF needs_salt THEN
     rows_sql := format('(SELECT r.*, %s AS salt FROM %s OFFSET 0) AS r', tally.salt_sql(), rows_sql);
+    salt := 'r.salt';
   END IF;
-  rows_sql := format('(SELECT r.*, %s AS source_key FROM %s OFFSET 0) AS r', key, rows_sql);
-  rows_sql := format('(SELECT r.*, convert_to(%s || %s || %s || %s, ''UTF8'') AS plain FROM %s OFFSET 0) AS r',
-    before, middle, row_text, after, rows_sql);
-  -- What is short as a whole holds nothing large: only the others are looked at column by column.
-  rows_sql := format('(SELECT r.*, %s AS fitted FROM %s OFFSET 0) AS r',
-    CASE WHEN may_be_large THEN
-      format('CASE WHEN octet_length(r.plain) <= 8192 THEN r.plain ELSE tally.fit_record(%s, %s, %s, %s) END',
-        before, middle, after, tally.values_sql(p_source_no, 'r', places))
-    ELSE 'r.plain' END,
-    rows_sql);
-
-  IF source.leaf_form = 'record' THEN
+  leaf := CASE WHEN needs_record THEN tally.record_sql(p_source_no, p_op, p_via, p_head, places, private, false) END;
+  IF needs_record AND (may_be_large OR needs_salt) THEN
+    rows_sql := format('(SELECT r.*, %s AS plain FROM %s OFFSET 0) AS r', leaf, rows_sql);
+    leaf := 'r.plain';
     IF may_be_large THEN
-      problem := 'CASE WHEN r.fitted IS NULL THEN ''the record does not fit a leaf'' END';
-      chosen_record := 'CASE WHEN octet_length(r.plain) > 8192 THEN nullif(r.plain, r.fitted) END';
+      -- What is short as a whole holds nothing large; only the others are looked at value by value.
+      rows_sql := format('(SELECT r.*, CASE WHEN octet_length(r.plain) <= 8192 THEN r.plain ELSE tally.fit_leaf(r.plain) END AS fitted FROM %s%s) AS r',
+        rows_sql, CASE WHEN needs_salt THEN ' OFFSET 0' ELSE '' END);
+      leaf := 'r.fitted';
+      problem := format('CASE WHEN r.fitted IS NULL THEN %L END', too_large);
     END IF;
-    IF private IS NOT NULL THEN
-      chosen_salt := 'r.salt';
-      chosen_record := format('convert_to(%s || %s || %s || %s, ''UTF8'')', before,
-        replace(middle, ' || ''"private":'' || ' || private || ' || '',''', ''),
-        tally.row_sql(p_source_no, 'r', places, true), after);
-    END IF;
-  ELSE
-    problem := 'CASE WHEN r.fitted IS NULL THEN ''the record does not fit a leaf'' END';
-    chosen_leaf := format('sha256(%L::bytea || r.salt || r.fitted)',
-      convert_to(E'tallystick/seal-salted-record/v1\n', 'UTF8') || '\x00'::bytea);
-    chosen_salt := 'r.salt';
-    chosen_record := 'r.fitted';
+  END IF;
+
+  IF source.leaf_form = 'record' AND private IS NOT NULL THEN
+    record := tally.record_sql(p_source_no, p_op, p_via, p_head, places, NULL, true);
+  ELSIF source.leaf_form = 'record' AND may_be_large THEN
+    record := 'CASE WHEN octet_length(r.plain) > 8192 THEN nullif(r.plain, r.fitted) END';
+  ELSIF needs_record THEN
+    record := leaf;
+    leaf := tally.salted_sql(leaf);
   END IF;
   IF source.leaf_form = 'column' THEN
     hash := CASE WHEN (SELECT tally.base_type(a.atttypid) = 'bytea'::regtype FROM pg_attribute AS a
                        WHERE a.attrelid = source.relation AND a.attname = source.hash_column AND NOT a.attisdropped)
-      THEN tally.column_reference('r', source.hash_column, places) END;
-    chosen_leaf := CASE WHEN hash IS NULL THEN 'NULL::bytea'
-      ELSE format('CASE WHEN octet_length(%1$s) BETWEEN 16 AND 64 THEN %1$s END', hash) END;
-    problem := CASE WHEN hash IS NULL THEN quote_literal('the hash column is missing or no bytea')
-      ELSE format('CASE WHEN octet_length(%1$s) BETWEEN 16 AND 64 THEN NULL WHEN %1$s IS NULL THEN ''the hash is null'' '
-                  'ELSE ''the hash has '' || octet_length(%1$s) || '' bytes, not 16 to 64'' END', hash) END;
-    chosen_salt := 'NULL::bytea';
-    chosen_record := 'NULL::bytea';
-    IF needs_salt THEN
-      chosen_salt := format('CASE WHEN %s = ''D'' THEN r.salt END', op);
-      chosen_record := format('CASE WHEN %s = ''D'' THEN r.fitted END', op);
-      chosen_leaf := format('CASE WHEN %s = ''D'' THEN sha256(%L::bytea || r.salt || r.fitted) ELSE %s END', op,
-        convert_to(E'tallystick/seal-salted-record/v1\n', 'UTF8') || '\x00'::bytea, chosen_leaf);
-      problem := format('CASE WHEN %s = ''D'' THEN CASE WHEN r.fitted IS NULL THEN ''the record does not fit a leaf'' END ELSE %s END',
-        op, problem);
-    END IF;
+      THEN tally.column_reference('r', source.hash_column, places) ELSE 'NULL::bytea' END;
+    leaf := format('CASE WHEN %s THEN %s WHEN octet_length(%3$s) BETWEEN 16 AND 64 THEN %3$s END', is_delete, coalesce(leaf, 'NULL::bytea'), hash);
+    problem := format(
+      'CASE WHEN %s THEN %s WHEN octet_length(%3$s) BETWEEN 16 AND 64 THEN NULL WHEN %3$s IS NULL THEN %4$L ELSE ''the hash has '' || octet_length(%3$s) || '' bytes, not 16 to 64'' END',
+      is_delete, problem, hash, CASE hash WHEN 'NULL::bytea' THEN 'the hash column is missing or no bytea' ELSE 'the hash is null' END);
+    salt := format('CASE WHEN %s THEN %s END', is_delete, salt);
+    record := format('CASE WHEN %s THEN %s END', is_delete, record);
   END IF;
   RETURN format(
-    'SELECT %s, %s, %s::"char", %L::"char", r.source_key, %s, %s, %s, %s, %s, %s FROM %s',
-    source.log_id, source.source_no, op, p_via, source_id, chosen_leaf, chosen_salt, chosen_record, problem, p_at, rows_sql);
+    'SELECT %s, %s, %s::"char", %L::"char", %s, %s, %s, %s, %s, %s, %s FROM %s',
+    source.log_id, source.source_no, op, p_via, tally.key_sql(p_source_no, 'r', places), source_id, leaf, salt, record, problem, p_at, rows_sql);
 END $$;
-COMMENT ON FUNCTION tally.queue_rows_sql(integer, text, text, text, text) IS
+COMMENT ON FUNCTION tally.queue_rows_sql(integer, text, text, text, text, text) IS
   'The SELECT that makes queue rows (log_id, source_no, op, via, source_key, source_id, leaf, salt, record, problem, captured_at) of rows with columns c1, c2, ...';
 
 CREATE FUNCTION tally.capture_select(source_no integer, op text, via text, from_clause text, alias text DEFAULT 'r') RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog
 AS $$
   SELECT 'WITH tally_clock AS MATERIALIZED (SELECT tally.clock() AS at) ' || tally.queue_rows_sql(
-    source_no, op, via,
+    source_no, CASE WHEN length(op) = 1 THEN op ELSE 'r.op' END, via,
     format('(SELECT %s%s FROM %s) AS r', tally.source_columns(source_no, alias),
            CASE WHEN length(op) = 1 THEN '' ELSE format(', (%s) AS op', op) END, from_clause),
-    '(SELECT tally_clock.at FROM tally_clock)')
+    '(SELECT tally_clock.at FROM tally_clock)', '(SELECT ' || tally.head_sql('(SELECT tally_clock.at FROM tally_clock)') || ')')
 $$;
 COMMENT ON FUNCTION tally.capture_select(integer, text, text, text, text) IS
   'The SELECT of queue rows (log_id, source_no, op, via, source_key, source_id, leaf, salt, record, problem, captured_at) of the table''s rows under an alias in a FROM clause; op is a letter or an expression over it.';
@@ -603,7 +691,7 @@ BEGIN
     )
     INSERT INTO tally.capture (log_id, source_no, op, via, source_key, source_id, leaf, salt, record, problem, captured_at)
     $f$ || tally.queue_rows_sql(p_source_no, 'r.op', 't',
-      '(SELECT j.*, CASE j.before WHEN 0 THEN ''I'' ELSE ''U'' END AS op FROM judged AS j WHERE j.is_there AND j.before IN (0, 1)) AS r', '$3'),
+      '(SELECT j.*, CASE j.before WHEN 0 THEN ''I'' ELSE ''U'' END AS op FROM judged AS j WHERE j.is_there AND j.before IN (0, 1)) AS r', '$3', '(SELECT ' || tally.head_sql('$3') || ')'),
     source.log_id, p_source_no, tally.source_columns(p_source_no, 't'), source.relation::regclass,
     tally.key_match_sql(p_source_no, 't', 's.source_key'))
   USING p_entry, p_first, p_at;
@@ -631,7 +719,7 @@ COMMENT ON FUNCTION tally.is_changed_by_cascades(oid) IS
 CREATE FUNCTION tally.planned_cascades(relation regclass) RETURNS boolean
 LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog
 AS $$ SELECT tally.is_changed_by_cascades(relation) $$;
-COMMENT ON FUNCTION tally.planned_cascades(regclass) IS 'As is_changed_by_cascades, once per plan; see planned_fingerprint.';
+COMMENT ON FUNCTION tally.planned_cascades(regclass) IS 'As is_changed_by_cascades, once per plan; see planned_shape.';
 
 CREATE FUNCTION tally.key_comparables(p_source_no integer, p_alias text) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog
@@ -717,20 +805,20 @@ $$;
 COMMENT ON FUNCTION tally.counted_rows_sql(integer) IS
   'What an UPDATE did, for any statement: per key the first old row, the last new one, and their number (section 5.1).';
 
-CREATE FUNCTION tally.capture_insert_sql(p_source_no integer, p_op text, p_at text, p_counted boolean DEFAULT false) RETURNS text
+CREATE FUNCTION tally.capture_insert_sql(p_source_no integer, p_op text, p_at text, p_head text, p_counted boolean) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog
 AS $$
   SELECT 'INSERT INTO tally.capture (log_id, source_no, op, via, source_key, source_id, leaf, salt, record, problem, captured_at) '
     || CASE p_op
       WHEN 'INSERT' THEN tally.queue_rows_sql(p_source_no, 'I', 't',
-        format('(SELECT %s FROM tally_new AS t) AS r', tally.source_columns(p_source_no, 't')), p_at)
+        format('(SELECT %s FROM tally_new AS t) AS r', tally.source_columns(p_source_no, 't')), p_at, p_head)
       WHEN 'DELETE' THEN tally.queue_rows_sql(p_source_no, 'D', 't',
-        format('(SELECT %s FROM tally_old AS t) AS r', tally.source_columns(p_source_no, 't')), p_at)
+        format('(SELECT %s FROM tally_old AS t) AS r', tally.source_columns(p_source_no, 't')), p_at, p_head)
       ELSE tally.queue_rows_sql(p_source_no, 'r.op', 't',
-        CASE WHEN p_counted THEN tally.counted_rows_sql(p_source_no) ELSE tally.updated_rows_sql(p_source_no) END, p_at)
+        CASE WHEN p_counted THEN tally.counted_rows_sql(p_source_no) ELSE tally.updated_rows_sql(p_source_no) END, p_at, p_head)
     END
 $$;
-COMMENT ON FUNCTION tally.capture_insert_sql(integer, text, text, boolean) IS 'The statement of a trigger: from the transition tables tally_old and tally_new into the queue.';
+COMMENT ON FUNCTION tally.capture_insert_sql(integer, text, text, text, boolean) IS 'The statement of a trigger: from the transition tables tally_old and tally_new into the queue.';
 
 CREATE FUNCTION tally.capture_settings(p_source_no integer) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog
@@ -771,7 +859,7 @@ BEGIN
   ELSIF p_rule = 'ignore' THEN
     RETURN '';
   END IF;
-  static_sql := tally.capture_insert_sql(p_source_no, p_op, 'here.at', source.key_columns = '{}');
+  static_sql := tally.capture_insert_sql(p_source_no, p_op, 'here.at', 'here.head', source.key_columns = '{}');
   IF p_op = 'UPDATE' AND source.key_columns <> '{}' THEN
     RETURN format($f$
   IF here.is_current AND TG_OP = 'UPDATE' THEN
@@ -780,7 +868,7 @@ BEGIN
       EXISTS (SELECT FROM (SELECT %2$s FROM tally_old AS t) AS o GROUP BY %3$s HAVING count(*) > 1)
       OR EXISTS (SELECT FROM (SELECT %2$s FROM tally_new AS t) AS o GROUP BY %3$s HAVING count(*) > 1)
     ) THEN
-      EXECUTE tally.capture_insert_sql(%4$s, 'UPDATE', '$1', true) USING here.at;
+      EXECUTE tally.capture_insert_sql(%4$s, 'UPDATE', '$1', '$2', true) USING here.at, here.head;
     ELSE
       %5$s;
     END IF;
@@ -811,6 +899,7 @@ AS $capture$
 <<here>>
 DECLARE
   at CONSTANT timestamptz := tally.clock();
+  head CONSTANT text := %8$s;
   is_fresh CONSTANT boolean := current_setting('transaction_isolation') = 'read committed';
   is_current boolean;
   mine CONSTANT text := ' ' || TG_RELID || '.' || TG_OP || '=';
@@ -829,13 +918,13 @@ BEGIN
   -- Under READ COMMITTED the columns are compared once per plan, and DDL makes a new plan. A snapshot older than the
   -- DDL must not decide for later transactions, so the others compare each time.
   IF here.is_fresh THEN
-    here.is_current := tally.planned_fingerprint(%4$L::regclass) = %5$s;
+    here.is_current := tally.planned_shape(%4$L::regclass) = %5$s;
   ELSE
-    here.is_current := tally.table_fingerprint(%4$s) = %5$s;
+    here.is_current := tally.table_shape(%4$s) = %5$s;
   END IF;
 %6$s
   IF NOT here.is_current THEN
-    EXECUTE tally.capture_insert_sql(%1$s, TG_OP, '$1', true) USING here.at;
+    EXECUTE tally.capture_insert_sql(%1$s, TG_OP, '$1', '$2', true) USING here.at, here.head;
   END IF;
   IF here.entry > 0 AND %7$L THEN
     PERFORM tally.merge_nested(%1$s, here.entry, here.first, here.at);
@@ -845,11 +934,11 @@ END $capture$$f$,
     source.source_no, tally.capture_settings(source.source_no),
     CASE WHEN source.on_update = 'refuse' THEN tally.capture_branch(source.source_no, 'UPDATE', 'refuse') ELSE '' END
     || CASE WHEN source.on_delete = 'refuse' THEN tally.capture_branch(source.source_no, 'DELETE', 'refuse') ELSE '' END,
-    source.relation, fingerprint,
+    source.relation, tally.table_shape(source.relation),
     tally.capture_branch(source.source_no, 'INSERT', 'record')
     || CASE WHEN source.on_update = 'record' THEN tally.capture_branch(source.source_no, 'UPDATE', 'record') ELSE '' END
     || CASE WHEN source.on_delete = 'record' THEN tally.capture_branch(source.source_no, 'DELETE', 'record') ELSE '' END,
-    source.key_columns <> '{}');
+    source.key_columns <> '{}', tally.head_sql('here.at'));
   EXECUTE format($f$
 CREATE OR REPLACE FUNCTION tally.truncate_%1$s() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog %2$s

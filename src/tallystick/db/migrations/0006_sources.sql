@@ -328,7 +328,7 @@ RETURNS TABLE (rows_read bigint, rows_queued bigint, finished boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog
 -- Shorter than deadlock_timeout: where a writer and a page wait for each other, the page is what gives way.
 SET lock_timeout = '500ms'
-SET row_security = off SET work_mem = '128MB' SET jit = off
+SET row_security = off SET work_mem = '1GB' SET jit = off
 SET timezone = 'UTC' SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres' SET bytea_output = 'hex'
 SET extra_float_digits = 1 SET lc_monetary = 'C'
 AS $$
@@ -422,7 +422,7 @@ CREATE FUNCTION tally.requeue_v1(p_source_no integer)
 RETURNS TABLE (keys_queued bigint, rows_resolved bigint, rows_left bigint)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog
 SET lock_timeout = '5s'
-SET row_security = off SET work_mem = '128MB' SET jit = off
+SET row_security = off SET work_mem = '1GB' SET jit = off
 SET timezone = 'UTC' SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres' SET bytea_output = 'hex'
 SET extra_float_digits = 1 SET lc_monetary = 'C'
 AS $$

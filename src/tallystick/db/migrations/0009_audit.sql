@@ -245,8 +245,6 @@ DECLARE
   added bigint;
 BEGIN
   SELECT * INTO STRICT source FROM tally.verification_sources WHERE source_no = p_source_no;
-  -- Nobody writes while each finding is looked at again; readers go on.
-  EXECUTE format('LOCK TABLE %s IN SHARE MODE', source.relation::regclass);
   FOR finding IN SELECT * FROM tally.compare_rows(p_source_no, p_keys) LOOP
     IF finding.kind = 'row_missing' THEN
       IF source.on_delete <> 'ignore' THEN
@@ -279,7 +277,7 @@ BEGIN
   RETURN queued + added;
 END $$;
 COMMENT ON FUNCTION tally.repair_rows_v1(integer, text[]) IS
-  'Queues, via reconcile, what differs between some keys'' rows and the log; each is looked at again under a SHARE lock.';
+  'Queues, via reconcile, what differs between some keys'' rows and the log; the caller holds a lock on the table.';
 
 REVOKE EXECUTE ON FUNCTION
   tally.record_members(bytea), tally.said_sql(integer), tally.member_values(text), tally.differing_columns(text, text),

@@ -174,7 +174,7 @@ def agrees(block: StoredBlock, position: int, head: RecordHead) -> bool:
     return (
         head.log == block.log_names[position]
         # The column names tables of the schema public without it, the record never does.
-        and head.table in (table, f"public.{table}", None if table is None else head.table)
+        and (table is None or head.table in (table, f"public.{table}"))
         and bytes(head.key).decode() == block.source_keys[position]
     )
 

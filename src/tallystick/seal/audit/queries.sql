@@ -111,6 +111,10 @@ FROM wanted AS w LEFT JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = w.relation 
 WHERE t.oid IS NULL OR t.tgenabled <> 'A'
 ORDER BY 1;
 
+-- name: lock_source
+-- Nobody writes the table while findings are looked at again; readers go on. Waits 2 seconds.
+SELECT tally.lock_table(s.relation, false) FROM tally.verification_sources AS s WHERE s.source_no = %(source_no)s;
+
 -- name: repair_rows
 -- Queues what differs for some keys.
 SELECT tally.repair_rows_v1(%(source_no)s, %(keys)s);

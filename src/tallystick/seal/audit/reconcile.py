@@ -2,7 +2,7 @@
 Reconcile: what a table holds and its log does not say becomes queue rows, via `r`.
 
 On a trigger source a difference is a finding first and is queued only when somebody asks for
-the repair. Repairs run in transactions of up to 5,000 keys under a SHARE lock on the table,
+the repair. Repairs run in transactions of up to 5,000 keys under a lock on the table,
 where each finding is looked at again. Follows log.md, section 4.7.
 """
 
@@ -13,15 +13,13 @@ from typing import Final
 
 import psycopg
 
-from tallystick.db import Database, Query, Transaction
+from tallystick.db import Database, Transaction
 from tallystick.seal.audit import rows, store
 from tallystick.seal.audit.blocks import Finding
 from tallystick.seal.errors import LogNotFoundError, SourceBusyError, SourceNotFoundError
 
 REPAIR_KEYS: Final = 5000
 """Writers wait for a repair's lock no longer than so many rows take."""
-LOCK_TIMEOUT = Query(b"SELECT set_config('lock_timeout', '2s', true)")
-"""A SHARE lock that waits makes every later writer wait behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +81,6 @@ def repair_findings(
         try:
             with database.transaction() as tx:
                 store.lift_timeouts(tx)
-                tx.execute(LOCK_TIMEOUT)
                 queued += store.repair_rows(tx, source.source_no, batch)
         except psycopg.errors.LockNotAvailable as raised:
             raise SourceBusyError(f"{source.source_table} stayed locked by others") from raised

@@ -35,6 +35,7 @@ class Queries:
     count_rows: Query
     compare_rows: Query
     trigger_problems: Query
+    lock_source: Query
     repair_rows: Query
     set_reconciled: Query
 
@@ -246,7 +247,13 @@ def trigger_problems(tx: Transaction, source_no: int) -> list[tuple[str, str]]:
 
 
 def repair_rows(tx: Transaction, source_no: int, keys: Sequence[str]) -> int:
-    """Queue what still differs for *keys*, under a SHARE lock, and return how many rows that is."""
+    """
+    Queue what still differs for *keys* and return how many rows that is.
+
+    The table is locked first, with the caller's rights: the statement behind it sees every
+    writer that ended before, and no other can begin.
+    """
+    tx.execute(SQL.lock_source, {"source_no": source_no})
     return int(tx.value(SQL.repair_rows, {"source_no": source_no, "keys": list(keys)}))
 
 

@@ -1,0 +1,98 @@
+"""
+The outermost layer: request ids, access logs, metrics, and requests that nobody may send.
+
+An access line names route, status and duration; never a query, a body, a key or a row
+(log.md, sections 6.3 and 7.16).
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from typing import Any, Final
+
+import structlog
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from tallystick import metrics
+from tallystick.http.static import StaticTree, parse_static, problem_answer, respond
+from tallystick.seal.errors import InvalidRequestError
+
+REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{8,64}")
+"""What a caller may choose as the id of his request; anything else is replaced by ours."""
+REQUEST_ID_HEADER: Final = b"x-request-id"
+NO_ROUTE: Final = "-"
+NUL: Final = "\x00"
+NUL_IN_QUERY: Final = b"%00"
+
+logger = structlog.get_logger("tallystick.http.access")
+
+
+class ObservedApp:
+    """The server's ASGI application: static trees, and the framework behind them."""
+
+    def __init__(self, app: ASGIApp, static: StaticTree) -> None:
+        self._app = app
+        self._static = static
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, count it and log it; pass what is no request through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        request_id = choose_request_id(scope)
+        status = 500
+
+        async def send_observed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (REQUEST_ID_HEADER, request_id)]
+            await send(message)
+
+        route = NO_ROUTE
+        try:
+            with structlog.contextvars.bound_contextvars(request_id=request_id.decode()):
+                route = await self._dispatch(scope, receive, send_observed)
+        finally:
+            observe(scope, route, status, time.perf_counter() - began, request_id)
+
+    async def _dispatch(self, scope: Any, receive: Receive, send: Send) -> str:
+        """Answer, and return the route that did."""
+        if NUL in scope["path"] or NUL_IN_QUERY in scope["query_string"]:
+            # PostgreSQL's text has no zero byte: no name and no value can have one.
+            error = InvalidRequestError("a request has no zero byte in its path or query")
+            await respond(send, problem_answer(error), with_body=scope["method"] != "HEAD")
+            return NO_ROUTE
+        target = parse_static(scope["path"])
+        if target is not None:
+            await self._static(target, scope, receive, send)
+            return target.route
+        await self._app(scope, receive, send)
+        return str(scope.get("path_template") or NO_ROUTE)
+
+
+def choose_request_id(scope: Any) -> bytes:
+    """Return the caller's request id if it is fit to be logged, else a new one."""
+    for name, value in scope["headers"]:
+        if name == REQUEST_ID_HEADER and REQUEST_ID.fullmatch(value):
+            return bytes(value)
+    return secrets.token_hex(8).encode()
+
+
+def observe(scope: Any, route: str, status: int, seconds: float, request_id: bytes) -> None:
+    """Count and log one answered request; reads of the static tree only when debugging."""
+    metrics.HTTP_REQUESTS.labels(route, str(status)).inc()
+    metrics.HTTP_SECONDS.labels(route).observe(seconds)
+    is_static = route.startswith("/logs/{log}/tile") or route.endswith("/checkpoint")
+    log = logger.debug if is_static else logger.info
+    log(
+        "http.request",
+        method=scope["method"],
+        route=route,
+        status=status,
+        duration_ms=round(seconds * 1000, 3),
+        request_id=request_id.decode(),
+    )

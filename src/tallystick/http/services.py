@@ -1,0 +1,23 @@
+"""What the handlers of one server share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tallystick.db import Database
+from tallystick.http.authorize import Authorizer
+from tallystick.outbox import EventNotifier
+from tallystick.publish import Publisher
+from tallystick.seal.logs import KeyRing
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The slices that a server serves, ready to be asked."""
+
+    database: Database
+    publisher: Publisher
+    authorizer: Authorizer
+    keys: KeyRing
+    notifier: EventNotifier
+    origin_prefix: str

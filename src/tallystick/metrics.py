@@ -1,0 +1,98 @@
+"""
+Every metric by its name: declared once, here, for the slices that count (log.md, section 6.3).
+
+The registry is our own, so that nothing a library registers is served by accident. Gauges
+that the database knows are set when somebody asks; counters and histograms belong to the
+process that does the work.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+MAX_LOG_LABELS: Final = 1_000
+"""Each label of a log is a row of every scrape; logs beyond this share one."""
+OTHER_LOGS: Final = "other"
+SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+ROWS: Final = (1, 10, 100, 1_000, 5_000, 10_000, 50_000, 100_000, 500_000, 1_000_000)
+
+REGISTRY: Final = CollectorRegistry()
+
+LOG_SIZE: Final = Gauge("tally_log_size", "Leaves sealed.", ["log"], registry=REGISTRY)
+PUBLISHED_SIZE: Final = Gauge(
+    "tally_published_size", "Leaves of the published head.", ["log"], registry=REGISTRY
+)
+BACKLOG_ROWS: Final = Gauge(
+    "tally_backlog_rows", "Rows that wait to be sealed, to 100,000.", ["log"], registry=REGISTRY
+)
+BACKLOG_AGE_SECONDS: Final = Gauge(
+    "tally_backlog_age_seconds", "Age of the oldest unsealed row.", ["log"], registry=REGISTRY
+)
+QUARANTINE_ROWS: Final = Gauge(
+    "tally_quarantine_rows", "Rows that cannot be sealed.", ["log"], registry=REGISTRY
+)
+SOURCE_BROKEN: Final = Gauge("tally_source_broken", "Broken sources.", ["log"], registry=REGISTRY)
+WITNESS_BEHIND: Final = Gauge(
+    "tally_witness_behind", "Witnesses that have not cosigned the head.", ["log"], registry=REGISTRY
+)
+OUTBOX_LAG_SECONDS: Final = Gauge(
+    "tally_outbox_lag_seconds", "Age of the oldest event without a position.", registry=REGISTRY
+)
+LONGEST_TRANSACTION_SECONDS: Final = Gauge(
+    "tally_longest_transaction_seconds", "Age of the oldest open transaction.", registry=REGISTRY
+)
+
+SEALED_ROWS: Final = Counter("tally_sealed_rows", "Rows sealed.", ["log"], registry=REGISTRY)
+CHECKPOINTS: Final = Counter("tally_checkpoints", "Checkpoints signed.", ["log"], registry=REGISTRY)
+SEAL_ERRORS: Final = Counter("tally_seal_errors", "Looks that failed.", ["log"], registry=REGISTRY)
+HTTP_REQUESTS: Final = Counter(
+    "tally_http_requests", "Requests answered.", ["route", "code"], registry=REGISTRY
+)
+
+SEAL_SECONDS: Final = Histogram(
+    "tally_seal_seconds",
+    "Duration of a phase of sealing.",
+    ["log", "phase"],
+    buckets=SECONDS,
+    registry=REGISTRY,
+)
+BATCH_ROWS: Final = Histogram(
+    "tally_batch_rows", "Rows of a batch.", buckets=ROWS, registry=REGISTRY
+)
+COMMIT_TO_CHECKPOINT_SECONDS: Final = Histogram(
+    "tally_commit_to_checkpoint_seconds",
+    "From the capture of a batch's oldest row to its checkpoint.",
+    buckets=SECONDS,
+    registry=REGISTRY,
+)
+HTTP_SECONDS: Final = Histogram(
+    "tally_http_seconds", "Duration of a request.", ["route"], buckets=SECONDS, registry=REGISTRY
+)
+WITNESS_SECONDS: Final = Histogram(
+    "tally_witness_seconds", "Duration of asking a witness.", buckets=SECONDS, registry=REGISTRY
+)
+
+PER_LOG_GAUGES: Final = (
+    LOG_SIZE,
+    PUBLISHED_SIZE,
+    BACKLOG_ROWS,
+    BACKLOG_AGE_SECONDS,
+    QUARANTINE_ROWS,
+    SOURCE_BROKEN,
+    WITNESS_BEHIND,
+)
+
+_labels: set[str] = set()
+_labels_lock = threading.Lock()
+
+
+def log_label(log_name: str) -> str:
+    """Return the label of a log: its name, or `other` once 1,000 logs have labels."""
+    with _labels_lock:
+        if log_name in _labels or len(_labels) < MAX_LOG_LABELS:
+            _labels.add(log_name)
+            return log_name
+    return OTHER_LOGS
