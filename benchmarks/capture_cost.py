@@ -152,9 +152,7 @@ def bulk_insert(connection: psycopg.Connection[Any], side: str) -> float:
 def bulk_update(connection: psycopg.Connection[Any], side: str) -> float:
     """One UPDATE of many rows, of a column that no index holds."""
     run(connection, f"VACUUM {side}")
-    return timed(
-        connection, f"UPDATE {side} SET amount = amount + 1 WHERE id <= {UPDATED_ROWS}"
-    )
+    return timed(connection, f"UPDATE {side} SET amount = amount + 1 WHERE id <= {UPDATED_ROWS}")
 
 
 def one_row_inserts(connection: psycopg.Connection[Any], side: str) -> float:
@@ -165,9 +163,7 @@ def one_row_inserts(connection: psycopg.Connection[Any], side: str) -> float:
 
 def one_row_updates(connection: psycopg.Connection[Any], side: str) -> float:
     """Microseconds for an UPDATE of one row, in one transaction."""
-    return (
-        timed(connection, UPDATE_LOOP.format(side=side, count=STATEMENTS)) * 1000 / STATEMENTS
-    )
+    return timed(connection, UPDATE_LOOP.format(side=side, count=STATEMENTS)) * 1000 / STATEMENTS
 
 
 def measure(

@@ -249,6 +249,6 @@ def plain(value: float) -> str:
     if value == 0:
         return "0"
     size = abs(value)
-    if size >= 100:  # noqa: PLR2004 (from three figures on no decimals)
+    if size >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}"

@@ -16,8 +16,9 @@ def describe_machine(connection: psycopg.Connection) -> str:
     cores = len(os.sched_getaffinity(0))
     load, _, _ = os.getloadavg()
     server = ", ".join(f"{name} {shown(connection, name)}" for name in ("fsync", "shared_buffers"))
+    memory = f"{memory_bytes() / 2**30:.0f} GiB"
     return (
-        f"{processor()}, {cores} cores, {memory_bytes() / 2**30:.0f} GiB, load {load:.1f} at the end;"
+        f"{processor()}, {cores} cores, {memory}, load {load:.1f} at the end;"
         f" Python {platform.python_version()};"
         f" PostgreSQL {shown(connection, 'server_version')}, {server}"
     )

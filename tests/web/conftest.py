@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OPERATOR_KEY = "tly_operator"
-STATUS = {Kind.NOT_FOUND: 404, Kind.INVALID: 400, Kind.GONE: 410}
+STATUS = {Kind.NOT_FOUND: 404, Kind.INVALID: 400, Kind.GONE: 410, Kind.UNAUTHENTICATED: 401}
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def client(publisher: Publisher) -> Iterator[TestClient[Any]]:
         yield client
 
 
-def status_of(error: Error) -> int:
+def status_of(error: type[Error]) -> int:
     """What the server that composes says of an error."""
     return STATUS[error.kind]
 

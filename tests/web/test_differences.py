@@ -10,6 +10,7 @@ from tests.web.conftest import change
 
 
 def record_of(op: str = "insert", **row: str | None) -> Record:
+    """Return the record of a version of payment 42."""
     record = parse_record(format_record(change("payments", "42", op, **row)))
     assert record is not None
     return record

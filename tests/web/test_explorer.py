@@ -6,14 +6,13 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from litestar.testing import TestClient
 
 from tallystick.tlog import hash_leaf
-from tallystick.web import is_page
+from tallystick.web import is_page, stand_beside
 from tests.web.conftest import OPERATOR_KEY, change
 
 if TYPE_CHECKING:
-    from litestar.testing import TestClient
-
     from tallystick.publish import Publisher
     from tests.support.log_builder import LogBuilder
 
@@ -90,7 +89,7 @@ def test_versions_are_paged_without_a_seam(
     """Pages of versions follow one another, and each version is compared across their border."""
     parameters = {"table": "payment", "key": "42"}
     whole = client.get("/logs/payments/rows", params=parameters, headers=JSON).json()
-    monkeypatch.setattr("tallystick.web.pages.VERSIONS", 1)
+    monkeypatch.setattr("tallystick.web.pages.VERSIONS", 2)
     pieces, after = [], None
     while True:
         more = parameters if after is None else {**parameters, "after": after}
@@ -179,7 +178,7 @@ OPEN = {
 @pytest.mark.parametrize(("path", "is_open"), OPEN.items())
 @pytest.mark.parametrize("accept", ["text/html", "application/json"])
 def test_visibility_decides_what_is_open(
-    client: TestClient[Any], path: str, accept: str, is_open: bool
+    client: TestClient[Any], path: str, accept: str, is_open: object
 ):
     """A page is open as far as the log's visibility opens it; the operator's key opens all."""
     headers = {"accept": accept}
@@ -228,6 +227,16 @@ def test_pushed_entry_is_shown_as_it_is(
     assert "<pre>ff00</pre>" in answer.text
 
 
+def test_a_defect_shows_nothing_of_itself(
+    client: TestClient[Any], publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+):
+    """A bug ends in status 500 and says nothing of what went wrong."""
+    monkeypatch.setattr(publisher, "_heads", None)
+    answer = client.get("/")
+    assert answer.status_code == 500
+    assert "NoneType" not in answer.text
+
+
 ADDRESSES = {
     ("/", ""): True,
     ("/sign-in", ""): True,
@@ -246,10 +255,25 @@ ADDRESSES = {
 
 
 @pytest.mark.parametrize(("request_line", "expected"), ADDRESSES.items())
-def test_explorer_and_api_share_addresses(request_line: tuple[str, str], expected: bool):
+def test_explorer_and_api_share_addresses(request_line: tuple[str, str], expected: object):
     """Where both answer, people get the page and programs the API; elsewhere there is one."""
     path, accept = request_line
     headers = [(b"accept", accept.encode())]
     scope = {"type": "http", "method": "GET", "path": path, "headers": headers}
     assert is_page(scope) is expected
     assert not is_page({**scope, "method": "POST"})
+
+
+def test_what_is_no_page_is_the_apis(client: TestClient[Any], payments: list[bytes]):
+    """Beside an API the explorer answers for pages, and the API for everything else."""
+
+    async def api(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            headers = [(b"content-type", b"text/plain")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": b"api"})
+
+    both = TestClient(stand_beside(api, client.app))
+    assert both.get("/logs/payments", headers={"accept": "text/html"}).text.startswith("<!doctype")
+    assert both.get("/logs/payments/checkpoint").text == "api"
+    assert both.get("/logs/payments/entries/0").text == "api"

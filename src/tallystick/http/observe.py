@@ -54,12 +54,13 @@ class ObservedApp:
 
         route = NO_ROUTE
         try:
-            with structlog.contextvars.bound_contextvars(request_id=request_id.decode()):
-                route = await self._dispatch(scope, receive, send_observed)
+            route = await self._dispatch(scope, receive, send_observed, request_id)
         finally:
             observe(scope, route, status, time.perf_counter() - began, request_id)
 
-    async def _dispatch(self, scope: Any, receive: Receive, send: Send) -> str:
+    async def _dispatch(
+        self, scope: Any, receive: Receive, send: Send, request_id: bytes
+    ) -> str:
         """Answer, and return the route that did."""
         if NUL in scope["path"] or NUL_IN_QUERY in scope["query_string"]:
             # PostgreSQL's text has no zero byte: no name and no value can have one.
@@ -70,7 +71,8 @@ class ObservedApp:
         if target is not None:
             await self._static(target, scope, receive, send)
             return target.route
-        await self._app(scope, receive, send)
+        with structlog.contextvars.bound_contextvars(request_id=request_id.decode()):
+            await self._app(scope, receive, send)
         return str(scope.get("path_template") or NO_ROUTE)
 
 
@@ -89,10 +91,7 @@ def observe(scope: Any, route: str, status: int, seconds: float, request_id: byt
     is_static = route.startswith("/logs/{log}/tile") or route.endswith("/checkpoint")
     log = logger.debug if is_static else logger.info
     log(
-        "http.request",
-        method=scope["method"],
-        route=route,
-        status=status,
+        f"{scope['method']} {route} {status}",
         duration_ms=round(seconds * 1000, 3),
         request_id=request_id.decode(),
     )

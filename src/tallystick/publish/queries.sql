@@ -164,15 +164,6 @@ ORDER BY m.leaf_index DESC LIMIT %(limit)s;
 SELECT name, vkey, url, enabled, status::text, last_size, last_seen_at, last_error
 FROM tally.witnesses WHERE log_id = %(log_id)s AND name > %(after)s ORDER BY name LIMIT %(limit)s;
 
--- name: findings
--- What audits found, the newest first.
-SELECT
-  f.finding_id, a.audit_id, a.kind, a.finished_at, a.tree_size, f.kind, f.source_table, f.source_key, f.leaf_index,
-  f.expected_digest, f.actual_digest, f.columns
-FROM tally.audits AS a INNER JOIN tally.audit_findings AS f ON f.audit_id = a.audit_id
-WHERE a.log_id = %(log_id)s AND f.finding_id < %(before)s
-ORDER BY f.finding_id DESC LIMIT %(limit)s;
-
 -- name: health
 -- What an operator must know at once: the schema, failed logs, the oldest row that waits, witnesses that are behind.
 SELECT

@@ -10,7 +10,6 @@ from psycopg.types.json import Jsonb
 from tallystick.db import Query, Transaction, load_queries
 from tallystick.publish.heads import PublishedHead
 from tallystick.publish.values import (
-    Finding,
     Health,
     LeafVersion,
     LogGauges,
@@ -48,7 +47,6 @@ class Queries:
     row_at: Query
     search: Query
     witnesses: Query
-    findings: Query
     health: Query
     log_gauges: Query
     server_gauges: Query
@@ -241,12 +239,6 @@ def witnesses(tx: Transaction, log_id: LogId, *, after: str, limit: int) -> list
     """Return the witnesses of a log by name, behind *after*."""
     parameters = {"log_id": log_id, "after": after, "limit": limit}
     return tx.rows(WitnessState, SQL.witnesses, parameters)
-
-
-def findings(tx: Transaction, log_id: LogId, *, before: int, limit: int) -> list[Finding]:
-    """Return findings of a log's audits, the newest first, those before *before*."""
-    parameters = {"log_id": log_id, "before": before, "limit": limit}
-    return tx.rows(Finding, SQL.findings, parameters)
 
 
 def health(tx: Transaction) -> Health:

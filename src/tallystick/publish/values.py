@@ -182,24 +182,6 @@ class WitnessState:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """What an audit found; digests and names, never a value."""
-
-    finding_id: int
-    audit_id: int
-    audit: str
-    audited_at: datetime.datetime
-    tree_size: int
-    kind: str
-    source_table: str | None
-    source_key: str | None
-    leaf_index: int | None
-    expected_digest: bytes | None
-    actual_digest: bytes | None
-    columns: list[str] | None
-
-
-@dataclass(frozen=True, slots=True)
 class Health:
     """How the whole system does; *lag_seconds* is the age of the oldest unsealed row."""
 

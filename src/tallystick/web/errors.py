@@ -3,7 +3,8 @@ Errors of the explorer.
 
     Error
     ├── SignInNeededError      a page is not open, and nobody who may see it asked
-    └── PageRequestError       a parameter of a page does not parse
+    ├── PageRequestError       a parameter of a page does not parse
+    └── PageFailedError        a defect of ours
 """
 
 from __future__ import annotations
@@ -14,10 +15,16 @@ from tallystick.errors import Error, Kind
 class SignInNeededError(Error):
     """This page is not public; sign in with the operator's key as password."""
 
-    kind = Kind.FORBIDDEN
+    kind = Kind.UNAUTHENTICATED
 
 
 class PageRequestError(Error):
     """A parameter of the page's address does not parse."""
 
     kind = Kind.INVALID
+
+
+class PageFailedError(Error):
+    """The page could not be made: this is a defect, and the server's log tells of it."""
+
+    kind = Kind.DAMAGED

@@ -8,20 +8,22 @@ and which status an error has.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
+import structlog
 from litestar import Litestar, Request, Response, get
 from litestar.exceptions import HTTPException
-from litestar.params import Parameter
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from tallystick.errors import Error
 from tallystick.publish import Publisher
 from tallystick.web.access import CHALLENGE, Visitor, key_in
-from tallystick.web.errors import PageRequestError, SignInNeededError
+from tallystick.web.errors import PageFailedError, PageRequestError, SignInNeededError
 from tallystick.web.pages import entry_page, log_page, logs_page, rows_page
 from tallystick.web.render import (
     HEADERS,
@@ -37,11 +39,14 @@ from tallystick.web.render import (
 MAX_KEY_COLUMNS: Final = 32
 """PostgreSQL's own limit of columns in an index."""
 UNAUTHORIZED: Final = 401
+INTERNAL_ERROR: Final = 500
 OWN_PAGE: Final = re.compile(r"/|/sign-in/?|/static/explorer\.css|/logs/[^/]+/?")
 SHARED_PAGE: Final = re.compile(r"/logs/[^/]+/(rows|entries/[0-9]+)/?")
 """Addresses at which the API answers programs, and the explorer people."""
 
 AnyRequest = Request[Any, Any, Any]
+
+logger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +72,21 @@ def is_page(scope: Mapping[str, Any]) -> bool:
     return prefers_html(headers.get(b"accept", b"").decode("latin-1"), by_default=False)
 
 
+def stand_beside(api: ASGIApp, explorer: ASGIApp) -> ASGIApp:
+    """Return one application of both: pages by *explorer*, and all else, lifespan too, by *api*."""
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        chosen = explorer if is_page(scope) else api
+        await chosen(scope, receive, send)
+
+    return serve
+
+
 def make_explorer(
     publisher: Publisher,
     *,
     is_operator: Callable[[str], bool],
-    status_of: Callable[[Error], int],
+    status_of: Callable[[type[Error]], int],
 ) -> Litestar:
     """
     Return the explorer over *publisher*, which the caller starts and stops.
@@ -89,26 +104,26 @@ def make_explorer(
         return answer(request, "logs.html", logs_page(publisher, visitor_of(request)))
 
     @get("/logs/{log_name:str}", sync_to_thread=True)
-    def show_log(request: AnyRequest, log_name: str) -> Response[bytes]:
+    def show_log(request: AnyRequest) -> Response[bytes]:
+        log_name = request.path_params["log_name"]
         return answer(request, "log.html", log_page(publisher, visitor_of(request), log_name))
 
     @get("/logs/{log_name:str}/rows", sync_to_thread=True)
-    def show_row(
-        request: AnyRequest,
-        log_name: str,
-        table: str,
-        key: Annotated[list[str], Parameter(max_items=MAX_KEY_COLUMNS)],
-        after: str | None = None,
-    ) -> Response[bytes]:
-        visitor = visitor_of(request)
+    def show_row(request: AnyRequest) -> Response[bytes]:
         page = rows_page(
-            publisher, visitor, log_name, table=table, key=key_columns(key), after=after
+            publisher,
+            visitor_of(request),
+            request.path_params["log_name"],
+            table=request.query_params.get("table", ""),
+            key=key_columns(request.query_params.getall("key", [])),
+            after=request.query_params.get("after"),
         )
         return answer(request, "rows.html", page)
 
     @get("/logs/{log_name:str}/entries/{index:int}", sync_to_thread=True)
-    def show_entry(request: AnyRequest, log_name: str, index: int) -> Response[bytes]:
-        page = entry_page(publisher, visitor_of(request), log_name, index)
+    def show_entry(request: AnyRequest) -> Response[bytes]:
+        place = request.path_params
+        page = entry_page(publisher, visitor_of(request), place["log_name"], place["index"])
         return answer(request, "entry.html", page)
 
     @get("/sign-in", sync_to_thread=True)
@@ -124,12 +139,15 @@ def make_explorer(
         return Response(style_sheet(), media_type="text/css", headers=headers)
 
     def tell_error(request: AnyRequest, error: Error) -> Response[bytes]:
-        status = UNAUTHORIZED if isinstance(error, SignInNeededError) else status_of(error)
-        return tell(request, error, status)
+        return tell(request, error, status_of(type(error)))
 
     return Litestar(
         route_handlers=[show_logs, show_log, show_row, show_entry, sign_in, show_style],
-        exception_handlers={Error: tell_error, HTTPException: tell_framework_error},
+        exception_handlers={
+            Error: tell_error,
+            HTTPException: tell_framework_error,
+            Exception: tell_defect,
+        },
         openapi_config=None,
         logging_config=None,
     )
@@ -168,18 +186,23 @@ def tell_framework_error(request: AnyRequest, raised: HTTPException) -> Response
     return tell(request, PageRequestError(raised.detail), raised.status_code)
 
 
+def tell_defect(request: AnyRequest, raised: Exception) -> Response[bytes]:
+    """Return that there is a defect, and nothing about it; the log has the rest."""
+    logger.error("page.failed", error=type(raised).__name__, exc_info=raised)
+    return tell(request, PageFailedError(), INTERNAL_ERROR)
+
+
 def key_columns(key: list[str]) -> list[str]:
     """
     Return the columns of a key: given one by one, or as the JSON array that leaves carry.
 
     Raises:
-        PageRequestError: There are none.
+        PageRequestError: There are none, or more than a key can have.
     """
     if len(key) == 1 and key[0].startswith("["):
-        try:
-            return msgspec.json.decode(key[0], type=list[str])
-        except msgspec.DecodeError:
-            return key  # a key's text may begin like an array
-    if not key:
-        raise PageRequestError("a row is named by table and key")
+        # A key's text may begin like an array without being one.
+        with contextlib.suppress(msgspec.DecodeError):
+            key = msgspec.json.decode(key[0], type=list[str])
+    if not 0 < len(key) <= MAX_KEY_COLUMNS:
+        raise PageRequestError("a row is named by its table and its key, column by column")
     return key

@@ -26,7 +26,7 @@ CHART_CHECKPOINTS: Final = 500
 """More steps than a screen has room for."""
 TABLE_CHECKPOINTS: Final = 50
 VERSIONS: Final = 100
-"""Versions of a row on one page; each may be 64 kB."""
+"""Versions of a row on one page, two at least; each may be 64 kB."""
 OP_WORDS: Final = {
     "I": "insert",
     "U": "update",

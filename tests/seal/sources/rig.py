@@ -33,6 +33,11 @@ class Rig:
             cursor = connection.execute(statement.encode(), parameters)
             return cursor.fetchall() if cursor.description else []
 
+    def sql_named(self, statement: str) -> None:
+        """Run one statement as the program does, so that what the database refuses has its name."""
+        with self.database.transaction() as tx:
+            tx.connection.execute(statement.encode())
+
     @contextlib.contextmanager
     def session(self) -> Iterator[psycopg.Connection[Any]]:
         """A second connection, in a transaction that stays open for the block."""

@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from tallystick.seal.sources import Source
     from tests.seal.sources.rig import Rig
 
-FIRST_LEAVES_TWICE = """
-    SELECT count(*) FROM (
-      SELECT source_key FROM tally.capture WHERE source_no = %(no)s AND op = 'I'
-      GROUP BY source_key HAVING count(*) > 1) AS twice"""
 LAST_IS_NOT_THE_ROW = """
     SELECT count(*) FROM (
       SELECT DISTINCT ON (source_key) source_key, tally.leaf_record(leaf) -> 'row' AS row
@@ -147,27 +143,44 @@ def test_backfill_resumes(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 KEYS = {
-    "descending": ("a int NOT NULL, b int NOT NULL", "CREATE UNIQUE INDEX ON t (a DESC, b DESC)"),
-    "mixed": ("a int NOT NULL, b text NOT NULL", "CREATE UNIQUE INDEX ON t (a DESC, b)"),
-    "nulls first": ("a int NOT NULL, b int NOT NULL", "CREATE UNIQUE INDEX ON t (a NULLS FIRST, b)"),
-    "pattern": ("a text NOT NULL, b int NOT NULL", "CREATE UNIQUE INDEX ON t (a text_pattern_ops, b)"),
-    "collated": ('a text COLLATE "en_x" NOT NULL, b varchar(9) NOT NULL', "CREATE UNIQUE INDEX ON t (a, b)"),
-    "padded": ("a char(5) NOT NULL, b bit(4) NOT NULL", "CREATE UNIQUE INDEX ON t (a, b)"),
-    "numbers": ("a numeric NOT NULL, b float8 NOT NULL", "CREATE UNIQUE INDEX ON t (a, b)"),
-    "times": ("a timestamptz NOT NULL, b interval NOT NULL", "CREATE UNIQUE INDEX ON t (a, b)"),
-    "own types": ("a mood NOT NULL, b hostile NOT NULL", "CREATE UNIQUE INDEX ON t (a, b)"),
-    "citext": ("a citext NOT NULL, b int NOT NULL", "CREATE UNIQUE INDEX ON t (a, b)"),
-    "arrays": ("a int[] NOT NULL, b daterange NOT NULL", "CREATE UNIQUE INDEX ON t (a, b)"),
-}  # fmt: skip
+    "descending": ("a int", "b int", "a DESC, b DESC"),
+    "mixed": ("a int", "b text", "a DESC, b"),
+    "nulls first": ("a int", "b int", "a NULLS FIRST, b"),
+    "pattern": ("a text", "b int", "a text_pattern_ops, b"),
+    "collated": ('a text COLLATE "en_x"', "b varchar(9)", 'a COLLATE "C", b'),
+    "padded": ("a char(5)", "b bit(4)", "a, b"),
+    "numbers": ("a numeric", "b float8", "a, b"),
+    "times": ("a timestamptz", "b interval", "a, b"),
+    "own types": ("a mood", "b hostile", "a, b"),
+    "citext": ("a citext", "b int", "a, b"),
+    "arrays": ("a int[]", "b daterange", "a, b"),
+}
+"""Two columns and the unique index on them."""
 VALUES = {
-    "a int": "i / 4", "b int": "i % 4", "b text": "chr(97 + i % 4)", "a text": "chr(70 + 7 * (i / 4))",
-    "a char": "repeat('x', i / 4)", "b bit": "(i % 4)::bit(4)", "b varchar": "repeat('é', i % 4)",
-    "a numeric": "(i / 4) / 3.0", "b float8": "(i % 4) / 7.0", "b interval": "(i % 4) * interval '1 month'",
+    "a int[]": "ARRAY[i / 4, 7]",
+    "a int": "i / 4",
+    "b int": "i % 4",
+    "b interval": "(i % 4) * interval '1 month'",
+    "a text": "chr(70 + 7 * (i / 4))",
+    "b text": "chr(97 + i % 4)",
+    "a char": "repeat('x', i / 4)",
+    "b bit": "(i % 4)::bit(4)",
+    "b varchar": "repeat('é', i % 4)",
+    "a numeric": "(i / 4) / 3.0",
+    "b float8": "(i % 4) / 7.0",
     "a timestamptz": "timestamptz '2026-03-29 00:30 Europe/Berlin' + (i / 4) * interval '1 h'",
-    "a mood": "('{sad,ok,glad,\"; DROP\",e,f}'::mood[])[1 + i / 4]", "b hostile": "i % 4",
+    "a mood": """('{sad,ok,glad,"\\"; DROP",e,f}'::mood[])[1 + i / 4]""",
+    "b hostile": "i % 4",
     "a citext": "(CASE i / 4 % 2 WHEN 0 THEN 'B' ELSE 'a' END || i / 4)::citext",
-    "a int[]": "ARRAY[i / 4, 7]", "b daterange": "daterange('2026-01-01', date '2026-01-02' + i % 4)",
-}  # fmt: skip
+    "b daterange": "daterange('2026-01-01', date '2026-01-02' + i % 4)",
+}
+"""Of each column, its value in row i of 0 to 22."""
+TYPES = """
+    CREATE COLLATION en_x FROM "C";
+    CREATE TYPE mood AS ENUM ('sad', 'ok', 'glad', '"; DROP', 'e', 'f');
+    CREATE FUNCTION is_owner(int) RETURNS bool LANGUAGE plpgsql AS
+      $$ BEGIN ASSERT current_user <> 'tally_owner'; RETURN true; END $$;
+    CREATE DOMAIN hostile AS int CHECK (is_owner(VALUE))"""
 
 
 @pytest.mark.parametrize("kind", KEYS)
@@ -177,20 +190,16 @@ def test_pages_follow_every_kind_of_key(
     """Pages of 3 rows reach every row exactly once, whatever the key's types, order, collation."""
     small_pages(monkeypatch, 3)
     if kind == "citext":
-        rig.sql("CREATE SCHEMA words; CREATE EXTENSION citext SCHEMA words")
-        rig.sql("ALTER ROLE CURRENT_USER SET search_path = public, words")
-    rig.sql("""
-        CREATE COLLATION en_x FROM "C"; CREATE TYPE mood AS ENUM ('sad', 'ok', 'glad', '"; DROP', 'e', 'f');
-        CREATE FUNCTION is_owner(int) RETURNS bool LANGUAGE plpgsql AS
-          $$ BEGIN ASSERT current_user <> 'tally_owner'; RETURN true; END $$;
-        CREATE DOMAIN hostile AS int CHECK (is_owner(VALUE))""")  # fmt: skip
-    columns, index = KEYS[kind]
-    rig.sql(f"CREATE TABLE t ({columns}, v int); {index}")
+        rig.sql("CREATE EXTENSION citext")
+    rig.sql(TYPES)
+    first, second, index = KEYS[kind]
+    rig.sql(f"CREATE TABLE t ({first} NOT NULL, {second} NOT NULL, v int)")
+    rig.sql(f"CREATE UNIQUE INDEX ON t ({index})")
     chosen = [
         next(
             value for name, value in sorted(VALUES.items(), reverse=True) if column.startswith(name)
         )
-        for column in columns.split(", ")
+        for column in (first, second)
     ]
     rig.sql(f"INSERT INTO t SELECT {', '.join(chosen)}, i FROM generate_series(0, 22) AS i")
     source = rig.add("t", key=["a", "b"])
@@ -199,17 +208,14 @@ def test_pages_follow_every_kind_of_key(
     assert sorted(int(record["row"]["v"]) for record in rig.records(source)) == list(range(23))
 
 
+TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=4)
+BIGINTS = st.integers(-(2**63), 2**63 - 1)
+
+
 @settings(
     max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
 )
-@given(
-    keys=st.sets(
-        st.tuples(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=4),
-                  st.integers(-2**63, 2**63 - 1)),
-        max_size=12,
-    ),
-    page=st.integers(1, 4),
-)  # fmt: skip
+@given(keys=st.sets(st.tuples(TEXTS, BIGINTS), max_size=12), page=st.integers(1, 4))
 def test_backfill_equals_the_table(rig: Rig, keys: set[tuple[str, int]], page: int) -> None:
     """Whatever the keys and the page, the queued keys are those of the table."""
     rig.sql("DROP SCHEMA IF EXISTS x CASCADE; CREATE SCHEMA x")
@@ -291,7 +297,8 @@ def test_partitions_and_children_are_backfilled(rig: Rig, monkeypatch: pytest.Mo
         CREATE TABLE part_low PARTITION OF part FOR VALUES FROM (0) TO (5);
         CREATE TABLE part_high PARTITION OF part DEFAULT;
         CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE child (x int) INHERITS (parent);
-        INSERT INTO part SELECT generate_series(1, 8); INSERT INTO parent SELECT generate_series(1, 4);
+        INSERT INTO part SELECT generate_series(1, 8);
+        INSERT INTO parent SELECT generate_series(1, 4);
         INSERT INTO child SELECT generate_series(5, 8)""")
     for table in ("part", "parent"):
         source = rig.add(table)

@@ -93,24 +93,6 @@ SELECT tally.count_rows(%(source_no)s);
 SELECT kind, source_key, leaf_index, expected, actual, columns
 FROM tally.compare_rows(%(source_no)s) ORDER BY source_key LIMIT %(limit)s;
 
--- name: trigger_problems
--- Triggers of a source that are missing or do not fire always, on its table or a descendant.
-WITH RECURSIVE members AS (
-  SELECT s.relation FROM tally.verification_sources AS s WHERE s.source_no = %(source_no)s AND s.capture = 'trigger'
-  UNION
-  SELECT i.inhrelid FROM members AS m INNER JOIN pg_catalog.pg_inherits AS i ON i.inhparent = m.relation
-), wanted AS (
-  SELECT m.relation, format('tally_%%s_%%s', s.source_no, w.event) AS name
-  FROM members AS m
-  INNER JOIN tally.verification_sources AS s ON s.source_no = %(source_no)s
-  CROSS JOIN LATERAL (VALUES ('insert', true), ('update', s.on_update <> 'ignore'), ('delete', s.on_delete <> 'ignore')) AS w (event, is_wanted)
-  WHERE w.is_wanted
-)
-SELECT w.relation::regclass::text || ' ' || w.name, CASE WHEN t.oid IS NULL THEN 'missing' ELSE 'disabled' END
-FROM wanted AS w LEFT JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = w.relation AND t.tgname = w.name
-WHERE t.oid IS NULL OR t.tgenabled <> 'A'
-ORDER BY 1;
-
 -- name: lock_source
 -- Nobody writes the table while findings are looked at again; readers go on. Waits 2 seconds.
 SELECT tally.lock_table(s.relation, false) FROM tally.verification_sources AS s WHERE s.source_no = %(source_no)s;

@@ -14,6 +14,7 @@ from typing import Final
 from tallystick.db import Transaction
 from tallystick.seal.audit import store
 from tallystick.seal.audit.blocks import Finding
+from tallystick.seal.sources import SourceNo, read_triggers
 
 MAX_FINDINGS_PER_SOURCE: Final = 10_000
 """A table that was replaced differs in every row; so many findings say it as well as all."""
@@ -62,5 +63,10 @@ def row_findings(
 
 def trigger_findings(tx: Transaction, source: store.ComparableSource) -> Iterator[Finding]:
     """Yield `trigger_missing` and `trigger_disabled`: from then on changes went unseen."""
-    for name, state in store.trigger_problems(tx, source.source_no):
-        yield Finding(f"trigger_{state}", source_table=source.source_table, detail=name)
+    for trigger in read_triggers(tx, SourceNo(source.source_no)):
+        if not (trigger.stands and trigger.is_enabled):
+            yield Finding(
+                "trigger_disabled" if trigger.stands else "trigger_missing",
+                source_table=source.source_table,
+                detail=f"{trigger.name} on {trigger.table_name}",
+            )

@@ -34,7 +34,6 @@ class Queries:
     comparable_sources: Query
     count_rows: Query
     compare_rows: Query
-    trigger_problems: Query
     lock_source: Query
     repair_rows: Query
     set_reconciled: Query
@@ -235,15 +234,6 @@ def count_rows(tx: Transaction, source_no: int) -> int:
 def compare_rows(tx: Transaction, source_no: int, *, limit: int) -> list[Difference]:
     """Return up to *limit* keys on which table and log disagree, in the order of their keys."""
     return tx.rows(Difference, SQL.compare_rows, {"source_no": source_no, "limit": limit})
-
-
-def trigger_problems(tx: Transaction, source_no: int) -> list[tuple[str, str]]:
-    """Return the source's triggers that are `missing` or `disabled`, each by table and name."""
-    return tx.rows(
-        lambda name, state: (str(name), str(state)),
-        SQL.trigger_problems,
-        {"source_no": source_no},
-    )
 
 
 def repair_rows(tx: Transaction, source_no: int, keys: Sequence[str]) -> int:

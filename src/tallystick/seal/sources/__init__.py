@@ -23,6 +23,8 @@ from tallystick.seal.sources.source import (
     SourceNo,
     SourceSettings,
 )
+from tallystick.seal.sources.store import read_triggers
+from tallystick.seal.sources.table import Trigger
 
 __all__ = [
     "BackfillResult",
@@ -32,6 +34,7 @@ __all__ = [
     "Source",
     "SourceNo",
     "SourceSettings",
+    "Trigger",
     "add_source",
     "check_source",
     "check_sources",
@@ -39,6 +42,7 @@ __all__ = [
     "get_source",
     "install_new_sources",
     "list_sources",
+    "read_triggers",
     "refresh_source",
     "requeue",
     "run_backfill",

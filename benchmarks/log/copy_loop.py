@@ -1,0 +1,73 @@
+"""
+The alternative to sealing: the copy loop of the earlier log service, unsigned.
+
+It is what one writes first. A cursor over the table's id says how far the log has come; the loop
+reads the next rows in batches, hashes each in Python, copies the hashes into a table of leaves
+by COPY, and moves the cursor, a transaction a batch. It keeps no leaf bytes, makes no tree, no
+tile and no signature, and it loses rows that commit late. So it does less than sealing; it is
+written as fast as such a loop goes: one statement a batch reads rows that the server has made
+into JSON, hashlib does the hashing, and COPY is binary.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import Final
+
+import psycopg
+from psycopg import sql
+
+BATCH_ROWS: Final = 10_000
+
+SCHEMA: Final = """
+  CREATE TABLE copied_leaves (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    log_name text NOT NULL, source_table text NOT NULL, source_id bigint NOT NULL,
+    leaf_hash bytea NOT NULL, processed_at timestamptz NOT NULL DEFAULT now());
+  CREATE INDEX copied_leaves_by_row ON copied_leaves (log_name, source_table, source_id);
+  CREATE INDEX copied_leaves_by_hash ON copied_leaves (log_name, leaf_hash);
+  CREATE TABLE copy_cursor (last_id bigint NOT NULL);
+  INSERT INTO copy_cursor VALUES (0);
+"""
+READ: Final = """
+  SELECT p.id, convert_to(to_jsonb(p)::text, 'UTF8') FROM {table} AS p
+  WHERE p.id > %s ORDER BY p.id LIMIT %s
+"""
+COPY: Final = (
+    "COPY copied_leaves (log_name, source_table, source_id, leaf_hash) FROM STDIN (FORMAT binary)"
+)
+
+
+def create_copy_tables(connection: psycopg.Connection) -> None:
+    """Create the tables of leaves and of the cursor."""
+    connection.execute(SCHEMA)
+
+
+def copy_all(url: str, table: str) -> tuple[int, float]:
+    """Copy the rows behind the cursor; return how many they were and the seconds it took."""
+    read = sql.SQL(READ).format(table=sql.Identifier(table))
+    copied = 0
+    with psycopg.connect(url) as connection:
+        began = time.monotonic()
+        while batch := copy_batch(connection, read, table):
+            copied += batch
+        return copied, time.monotonic() - began
+
+
+def copy_batch(connection: psycopg.Connection, read: sql.Composed, table: str) -> int:
+    """Copy one batch in a transaction of its own, and return its rows."""
+    with connection.transaction():
+        position = connection.execute("SELECT last_id FROM copy_cursor FOR UPDATE").fetchone()
+        assert position is not None
+        with connection.cursor(binary=True) as cursor:
+            rows = cursor.execute(read, (position[0], BATCH_ROWS)).fetchall()
+            if not rows:
+                return 0
+            with cursor.copy(COPY) as copy:
+                copy.set_types(["text", "text", "int8", "bytea"])
+                for row_id, record in rows:
+                    leaf_hash = hashlib.sha256(b"\x00" + record).digest()
+                    copy.write_row(("payments", table, row_id, leaf_hash))
+            cursor.execute("UPDATE copy_cursor SET last_id = %s", (rows[-1][0],))
+    return len(rows)
