@@ -1,1 +1,1 @@
-"""The benchmarks: every figure beside its alternative, measured in the same run (log.md, section 8)."""
+"""The benchmarks: every figure beside its alternative, in the same run (log.md, section 8)."""

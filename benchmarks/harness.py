@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 MOST_FALL: Final = 0.2
-"""A ratio may be worse than the recorded one by so much: runs of one machine differ by half of it."""
+"""A ratio may be worse than the recorded one by so much; runs of one machine differ by half."""
 
 Better = Literal["more", "less"]
 
@@ -171,7 +171,7 @@ def fallen_ratios(
     recorded: Mapping[str, Any], measured: Mapping[str, Any], *, most_fall: float = MOST_FALL
 ) -> list[str]:
     """
-    Return a sentence for each ratio of *measured* that is worse than *recorded* by over *most_fall*.
+    Return a sentence for each ratio of *measured* that fell by over *most_fall* of *recorded*.
 
     Both are `Report.as_json()`. Figures that only one of them has are passed over: a figure is
     renamed by recording it anew.
@@ -239,7 +239,7 @@ def cells(figure: Figure) -> Iterable[str]:
     yield str(figure.target or "")
     yield figure.alternative or ""
     yield plain(figure.against.median) if figure.against else ""
-    yield f"{ratio.median:.2f} ({ratio.least:.2f} .. {ratio.most:.2f})" if ratio else ""
+    yield f"{plain(ratio.median)} ({plain(ratio.least)} .. {plain(ratio.most)})" if ratio else ""
     yield str(figure.ratio_target or "")
     yield {True: "holds", False: "MISSED", None: ""}[figure.holds]
 

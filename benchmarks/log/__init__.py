@@ -8,6 +8,7 @@ MODULES: Final = (
     "storage",
     "startup",
     "proofs",
+    "serving",
     "audit",
     "capture_bulk",
     "capture_single",

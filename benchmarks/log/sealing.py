@@ -17,10 +17,10 @@ from benchmarks.harness import Bound, Figure, Samples, measure
 from benchmarks.log.copy_loop import copy_all, create_copy_tables
 from benchmarks.log.payments import attach, create_payments, insert_payments, large_log
 from tallystick.db import connect
-from tallystick.seal.logs import KeyRing, LogSettings, create_log
+from tallystick.seal.logs import KeyRing, LogId, LogSettings, create_log
 from tallystick.seal.sequencer import Sequencer
 
-COPY_LOOP = "earlier copy loop: hashes only, no tree, unsigned"
+COPY_LOOP = "earlier copy loop: hashes only, unsigned"
 
 
 def run(ground: Ground) -> list[Figure]:
@@ -90,7 +90,7 @@ class TwoLogs:
     """Two logs of one database, each with a table and a sealing process of its own."""
 
     first: LogGround
-    log_ids: Sequence[int]
+    log_ids: Sequence[LogId]
     pool: ProcessPoolExecutor
     rows: int = 0
 
@@ -138,7 +138,7 @@ def two_logs(ground: Ground) -> Iterator[TwoLogs]:
         yield TwoLogs(first, both, pool)
 
 
-def seal_in_process(url: str, key_directory: str, log_id: int) -> tuple[int, float, float]:
+def seal_in_process(url: str, key_directory: str, log_id: LogId) -> tuple[int, float, float]:
     """Seal what waits; return the rows, and the monotonic times of beginning and end."""
     with connect(url) as database:
         sequencer, rows = Sequencer(database, KeyRing(Path(key_directory))), 0

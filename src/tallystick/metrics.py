@@ -3,46 +3,100 @@ Every metric by its name: declared once, here, for the slices that count (log.md
 
 The registry is our own, so that nothing a library registers is served by accident. Gauges
 that the database knows are set when somebody asks; counters and histograms belong to the
-process that does the work.
+process that does the work. Where several processes make one server, `tally up` names a
+directory in `PROMETHEUS_MULTIPROC_DIR` in which they keep them together.
 """
 
 from __future__ import annotations
 
+import os
 import threading
+import time
+from collections.abc import Mapping
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 MAX_LOG_LABELS: Final = 1_000
 """Each label of a log is a row of every scrape; logs beyond this share one."""
 OTHER_LOGS: Final = "other"
-SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+SECONDS: Final = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+)
 ROWS: Final = (1, 10, 100, 1_000, 5_000, 10_000, 50_000, 100_000, 500_000, 1_000_000)
 
 REGISTRY: Final = CollectorRegistry()
 
-LOG_SIZE: Final = Gauge("tally_log_size", "Leaves sealed.", ["log"], registry=REGISTRY)
+LOG_SIZE: Final = Gauge(
+    "tally_log_size", "Leaves sealed.", ["log"], registry=REGISTRY, multiprocess_mode="mostrecent"
+)
 PUBLISHED_SIZE: Final = Gauge(
-    "tally_published_size", "Leaves of the published head.", ["log"], registry=REGISTRY
+    "tally_published_size",
+    "Leaves of the published head.",
+    ["log"],
+    registry=REGISTRY,
+    multiprocess_mode="mostrecent",
 )
 BACKLOG_ROWS: Final = Gauge(
-    "tally_backlog_rows", "Rows that wait to be sealed, to 100,000.", ["log"], registry=REGISTRY
+    "tally_backlog_rows",
+    "Rows that wait to be sealed, to 100,000.",
+    ["log"],
+    registry=REGISTRY,
+    multiprocess_mode="mostrecent",
 )
 BACKLOG_AGE_SECONDS: Final = Gauge(
-    "tally_backlog_age_seconds", "Age of the oldest unsealed row.", ["log"], registry=REGISTRY
+    "tally_backlog_age_seconds",
+    "Age of the oldest unsealed row.",
+    ["log"],
+    registry=REGISTRY,
+    multiprocess_mode="mostrecent",
 )
 QUARANTINE_ROWS: Final = Gauge(
-    "tally_quarantine_rows", "Rows that cannot be sealed.", ["log"], registry=REGISTRY
+    "tally_quarantine_rows",
+    "Rows that cannot be sealed.",
+    ["log"],
+    registry=REGISTRY,
+    multiprocess_mode="mostrecent",
 )
-SOURCE_BROKEN: Final = Gauge("tally_source_broken", "Broken sources.", ["log"], registry=REGISTRY)
+SOURCE_BROKEN: Final = Gauge(
+    "tally_source_broken",
+    "Broken sources.",
+    ["log"],
+    registry=REGISTRY,
+    multiprocess_mode="mostrecent",
+)
 WITNESS_BEHIND: Final = Gauge(
-    "tally_witness_behind", "Witnesses that have not cosigned the head.", ["log"], registry=REGISTRY
+    "tally_witness_behind",
+    "Witnesses that have not cosigned the head.",
+    ["log"],
+    registry=REGISTRY,
+    multiprocess_mode="mostrecent",
 )
 OUTBOX_LAG_SECONDS: Final = Gauge(
-    "tally_outbox_lag_seconds", "Age of the oldest event without a position.", registry=REGISTRY
+    "tally_outbox_lag_seconds",
+    "Age of the oldest event without a position.",
+    registry=REGISTRY,
+    multiprocess_mode="mostrecent",
 )
 LONGEST_TRANSACTION_SECONDS: Final = Gauge(
-    "tally_longest_transaction_seconds", "Age of the oldest open transaction.", registry=REGISTRY
+    "tally_longest_transaction_seconds",
+    "Age of the oldest open transaction.",
+    registry=REGISTRY,
+    multiprocess_mode="mostrecent",
 )
 
 SEALED_ROWS: Final = Counter("tally_sealed_rows", "Rows sealed.", ["log"], registry=REGISTRY)
@@ -96,3 +150,32 @@ def log_label(log_name: str) -> str:
             _labels.add(log_name)
             return log_name
     return OTHER_LOGS
+
+
+def count_batch(
+    log_name: str,
+    *,
+    rows: int,
+    phases: Mapping[str, float],
+    oldest_captured_at_seconds: float | None,
+) -> None:
+    """Count one look of the sequencer; *phases* in seconds, the time since 1970."""
+    label = log_label(log_name)
+    for phase, seconds in phases.items():
+        SEAL_SECONDS.labels(label, phase).observe(seconds)
+    if rows == 0:
+        return
+    SEALED_ROWS.labels(label).inc(rows)
+    CHECKPOINTS.labels(label).inc()
+    BATCH_ROWS.observe(rows)
+    if oldest_captured_at_seconds is not None:
+        COMMIT_TO_CHECKPOINT_SECONDS.observe(max(0.0, time.time() - oldest_captured_at_seconds))
+
+
+def exposition() -> bytes:
+    """Return every metric in the format of Prometheus, of all processes that keep them together."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return generate_latest(REGISTRY)
+    together = CollectorRegistry()
+    MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+    return generate_latest(together)

@@ -62,6 +62,9 @@ def test_any_byte_flipped_is_refused(
     files: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """log 1: Any byte of the proof or its leaf flipped ends in exit code 1 with the step named."""
+    log = SealedLog(vector_leaves())
+    (files / "p.tlog-proof").write_bytes(log.proof(1))
+    (files / "policy").write_bytes(log.policy())
     good = (files / name).read_bytes()
     for place in range(len(good)):
         (files / name).write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])

@@ -46,7 +46,7 @@ def client(publisher: Publisher) -> Iterator[TestClient[Any]]:
         yield client
 
 
-def status_of(error: type[Error]) -> int:
+def status_of(error: Error) -> int:
     """What the server that composes says of an error."""
     return STATUS[error.kind]
 

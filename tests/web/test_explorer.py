@@ -6,13 +6,14 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from litestar.testing import TestClient
 
 from tallystick.tlog import hash_leaf
-from tallystick.web import is_page, stand_beside
+from tallystick.web import is_page
 from tests.web.conftest import OPERATOR_KEY, change
 
 if TYPE_CHECKING:
+    from litestar.testing import TestClient
+
     from tallystick.publish import Publisher
     from tests.support.log_builder import LogBuilder
 
@@ -262,18 +263,3 @@ def test_explorer_and_api_share_addresses(request_line: tuple[str, str], expecte
     scope = {"type": "http", "method": "GET", "path": path, "headers": headers}
     assert is_page(scope) is expected
     assert not is_page({**scope, "method": "POST"})
-
-
-def test_what_is_no_page_is_the_apis(client: TestClient[Any], payments: list[bytes]):
-    """Beside an API the explorer answers for pages, and the API for everything else."""
-
-    async def api(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http":
-            headers = [(b"content-type", b"text/plain")]
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
-            await send({"type": "http.response.body", "body": b"api"})
-
-    both = TestClient(stand_beside(api, client.app))
-    assert both.get("/logs/payments", headers={"accept": "text/html"}).text.startswith("<!doctype")
-    assert both.get("/logs/payments/checkpoint").text == "api"
-    assert both.get("/logs/payments/entries/0").text == "api"

@@ -43,6 +43,7 @@ EXIT_CODES: Final[Mapping[Kind, int]] = MappingProxyType(
         Kind.CONFLICT: REFUSED,
         Kind.UNPROCESSABLE: REFUSED,
         Kind.FORBIDDEN: REFUSED,
+        Kind.UNAUTHENTICATED: REFUSED,
         Kind.TOO_LARGE: REFUSED,
         Kind.UNAVAILABLE: UNAVAILABLE,
         Kind.NOT_ESTABLISHED: NOT_ESTABLISHED,

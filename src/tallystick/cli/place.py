@@ -18,6 +18,7 @@ from cyclopts import Parameter
 import tallystick.seal.errors  # noqa: F401
 from tallystick.config import Settings, load_settings
 from tallystick.db import Database, Transaction
+from tallystick.runtime.logging import configure_logging
 from tallystick.runtime.place import database_url
 from tallystick.seal.logs import KeyRing
 
@@ -36,14 +37,17 @@ class Place:
 
     def settings(self) -> Settings:
         """
-        Return the settings, with these options over them.
+        Return the settings, with these options over them; logs go to stderr from now on.
 
         Raises:
             ConfigError: A setting does not parse, or does not exist.
         """
-        return load_settings(
+        settings = load_settings(
             data_dir=self.data, database_url=self.database_url, key_dir=self.key_dir
         )
+        # Unless it is told otherwise, the logging library writes to stdout, into our answers.
+        configure_logging(settings.log_level)
+        return settings
 
     def keys(self) -> KeyRing:
         """Return the private keys."""

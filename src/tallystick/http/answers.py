@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import base64
 import datetime
-from collections.abc import Sequence
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
 from tallystick.clock import format_time
 from tallystick.publish import GrowthProof, LeafProof, LeafVersion, PublishedHead, SignedCheckpoint
-from tallystick.record import RECORD_TAG
+from tallystick.record.tags import RECORD_TAG
 from tallystick.seal.audit import PastFinding
 from tallystick.seal.logs import LogKey
 from tallystick.seal.sources import Source
@@ -189,17 +188,16 @@ class WitnessItem(msgspec.Struct, frozen=True):
 
 
 class FindingItem(msgspec.Struct, frozen=True):
-    """What an audit found; digests and names, never a value."""
+    """What an audit or reconcile found; names, never a value."""
 
     finding_id: int
     audit_id: int
+    audit: str
     found_at: str
     kind: str
     source_table: str | None
     source_key: str | None
     leaf_index: int | None
-    expected_digest: str | None
-    actual_digest: str | None
     columns: list[str] | None
 
 
@@ -376,13 +374,12 @@ def finding_item(finding: PastFinding) -> FindingItem:
     return FindingItem(
         finding_id=finding.finding_id,
         audit_id=finding.audit_id,
-        found_at=format_time(finding.found_at),
+        audit=finding.audit,
+        found_at=format_time(finding.finished_at),
         kind=finding.kind,
         source_table=finding.source_table,
         source_key=finding.source_key,
         leaf_index=finding.leaf_index,
-        expected_digest=finding.expected_digest and encoded(finding.expected_digest),
-        actual_digest=finding.actual_digest and encoded(finding.actual_digest),
         columns=finding.columns,
     )
 
@@ -409,8 +406,3 @@ def source_item(source: Source) -> SourceItem:
         created_at=format_time(source.created_at),
         note=source.note,
     )
-
-
-def texts(items: Sequence[bytes]) -> list[str]:
-    """Return each of *items* in base64."""
-    return [encoded(item) for item in items]

@@ -13,7 +13,7 @@ import time
 from typing import Any, Final
 
 import structlog
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, Message, Receive, Send
 
 from tallystick import metrics
 from tallystick.http.static import StaticTree, parse_static, problem_answer, respond
@@ -36,7 +36,7 @@ class ObservedApp:
         self._app = app
         self._static = static
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer one request, count it and log it; pass what is no request through."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
@@ -58,9 +58,7 @@ class ObservedApp:
         finally:
             observe(scope, route, status, time.perf_counter() - began, request_id)
 
-    async def _dispatch(
-        self, scope: Any, receive: Receive, send: Send, request_id: bytes
-    ) -> str:
+    async def _dispatch(self, scope: Any, receive: Receive, send: Send, request_id: bytes) -> str:
         """Answer, and return the route that did."""
         if NUL in scope["path"] or NUL_IN_QUERY in scope["query_string"]:
             # PostgreSQL's text has no zero byte: no name and no value can have one.

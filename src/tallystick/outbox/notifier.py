@@ -52,6 +52,11 @@ class EventNotifier:
             self._thread.join()
 
     @property
+    def is_stopped(self) -> bool:
+        """Whether the server ends; streams end then too."""
+        return self._stopped.is_set()
+
+    @property
     def newest(self) -> Position:
         """The newest position that this process knows of."""
         return self._newest

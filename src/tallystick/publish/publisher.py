@@ -31,13 +31,17 @@ from tallystick.publish.values import (
     TRUNCATE_LETTER,
     FoundLeaf,
     GrowthProof,
+    Health,
     LeafProof,
     LeafVersion,
+    LogGauges,
     RowKey,
     RowState,
     SearchFilter,
     SearchPage,
+    ServerGauges,
     SignedCheckpoint,
+    WitnessState,
 )
 from tallystick.seal.errors import InvalidRequestError
 from tallystick.tlog import (
@@ -186,6 +190,11 @@ class Publisher:
         with self._read.reader() as tx:
             return store.cosignature_lines(tx, head.log_id, size)
 
+    def witnesses(self, head: PublishedHead, *, after: str = "", limit: int) -> list[WitnessState]:
+        """Return the log's witnesses by name, those behind *after*."""
+        with self._read.reader() as tx:
+            return store.witnesses(tx, head.log_id, after=after, limit=limit)
+
     # The static tree (C2SP tlog-tiles) -------------------------------------------------------
 
     def cached_tile(self, head: PublishedHead, tile: Tile) -> bytes | None:
@@ -234,6 +243,23 @@ class Publisher:
             raise TileNotFoundError(
                 f"log {head.log_name} has no such tile in its tree of {head.size} leaves"
             )
+
+    # The whole system --------------------------------------------------------------------------
+
+    def health(self) -> Health:
+        """Return how the whole system does."""
+        with self._read.reader() as tx:
+            return store.health(tx)
+
+    def log_gauges(self) -> list[LogGauges]:
+        """Return the measures of every log."""
+        with self._read.reader() as tx:
+            return store.log_gauges(tx)
+
+    def server_gauges(self) -> ServerGauges:
+        """Return the measures that belong to no log."""
+        with self._read.reader() as tx:
+            return store.server_gauges(tx)
 
     # Proofs ------------------------------------------------------------------------------------
 

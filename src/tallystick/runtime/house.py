@@ -13,6 +13,7 @@ from typing import Final
 
 from tallystick.config import Settings
 from tallystick.db import Database, Transaction, migrate
+from tallystick.runtime.operator import operator_key_file
 from tallystick.seal.logs import KeyRing, create_house_logs, get_log, has_log
 from tallystick.seal.sources import add_source
 
@@ -50,14 +51,15 @@ class Initialised:
 
 def initialise(settings: Settings, url: str, *, test: bool = False) -> Initialised:
     """
-    Migrate the database, make the house logs and attach the house log's sources.
+    Migrate the database, make the house logs, attach the house log's sources, and write the
+    operator's key.
 
     Everything that is there already is left as it is, so that it may run at each start.
 
     Raises:
         DatabaseUnavailableError: The database does not answer.
         MigrationChecksumError, SchemaTooNewError: It was migrated by another program.
-        KeyPermissionsError: The key directory is open to others.
+        KeyPermissionsError: The key directory or the operator's key is open to others.
     """
     applied = migrate(url, test=test)
     keys = KeyRing(settings.keys.absolute())
@@ -65,6 +67,7 @@ def initialise(settings: Settings, url: str, *, test: bool = False) -> Initialis
         with database.transaction() as tx:
             logs = create_house_logs(tx, keys=keys, origin_prefix=origin_prefix(tx, settings))
         sources = add_house_sources(database)
+    operator_key_file(settings)
     return Initialised([m.name for m in applied], [log.log_name for log in logs], sources)
 
 

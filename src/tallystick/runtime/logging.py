@@ -19,8 +19,18 @@ import structlog
 from tallystick.clock import format_time, utc_now
 
 FIELDS: Final = ("time", "level", "event", "log", "size", "rows", "duration_ms", "request_id")
-PARTS: Final = ("process", "pid", "exit_code", "retry_seconds", "sink", "source_no", "address")
-"""Which part of the program speaks: numbers and names that an operator gave."""
+PARTS: Final = (
+    "process",
+    "pid",
+    "exit_code",
+    "retry_seconds",
+    "sink",
+    "source_no",
+    "method",
+    "route",
+    "status",
+)
+"""Which part of the program speaks: numbers, and names that an operator or the program gave."""
 LAST: Final = ("error",)
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
@@ -35,12 +45,22 @@ def configure_logging(level: str) -> None:
             render_json,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: StderrLogger(),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = StderrHandler()
     handler.setFormatter(LibraryFormatter())
     logging.basicConfig(level=max(LEVELS[level], logging.WARNING), handlers=[handler], force=True)
+
+
+class StderrLogger:
+    """Writes lines to whatever stderr is when they are written, each with one call."""
+
+    def msg(self, line: str) -> None:
+        """Write *line*."""
+        sys.stderr.write(f"{line}\n")
+
+    debug = info = warning = error = critical = exception = msg
 
 
 def keep_known_fields(
@@ -57,6 +77,14 @@ def keep_known_fields(
 def render_json(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> str:
     """Return the line; a value that JSON does not know is shown by its type's name."""
     return json.dumps(event, default=lambda value: type(value).__name__, ensure_ascii=False)
+
+
+class StderrHandler(logging.Handler):
+    """As `StderrLogger`, for libraries."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line of *record*."""
+        sys.stderr.write(f"{self.format(record)}\n")
 
 
 class LibraryFormatter(logging.Formatter):

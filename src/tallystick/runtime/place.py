@@ -20,6 +20,7 @@ DATABASE = "tally"
 """The database of the embedded server; `postgres` is left as the server made it."""
 SERVER_DIRECTORY = "postgres"
 URL_FILE = "database.url"
+OPERATOR_KEY_FILE = "operator.key"
 
 
 def embedded_server(settings: Settings) -> EmbeddedPostgres:
@@ -43,6 +44,11 @@ def database_url(settings: Settings) -> str:
             " or name one with --database-url or TALLY_DATABASE_URL"
         )
     return server.url(DATABASE)
+
+
+def operator_key_path(settings: Settings) -> Path:
+    """Return where the operator's API key is."""
+    return settings.data_dir.absolute() / OPERATOR_KEY_FILE
 
 
 def write_url_file(settings: Settings, url: str) -> Path:

@@ -37,8 +37,12 @@ from tallystick.runtime import store, watchdog
 from tallystick.runtime.children import Child
 from tallystick.runtime.errors import AddressInUseError, StartTimeoutError
 from tallystick.runtime.house import initialise
-from tallystick.runtime.operator import operator_key_file
-from tallystick.runtime.place import DATABASE, embedded_server, write_url_file
+from tallystick.runtime.place import (
+    DATABASE,
+    embedded_server,
+    operator_key_path,
+    write_url_file,
+)
 from tallystick.runtime.postgres import EmbeddedPostgres
 
 LOOK_SECONDS: Final = 0.1
@@ -59,7 +63,7 @@ class Running:
     url: str
     data_dir: Path
     key_dir: Path
-    operator_key: Path | None
+    operator_key: Path
     database_file: Path | None
     """Holds the URL of the embedded server; None where a database was set."""
 
@@ -108,7 +112,6 @@ class Supervisor:
             url = self._server.url(DATABASE)
             url_file = write_url_file(settings, url)
         initialise(settings, url)
-        operator_key = operator_key_file(settings)
         environment = child_environment(settings)
         self._children = [
             Child("worker", ["worker", "--supervised"], environment),
@@ -121,7 +124,7 @@ class Supervisor:
             url=f"http://{settings.host}:{settings.port}",
             data_dir=settings.data_dir.absolute(),
             key_dir=settings.keys.absolute(),
-            operator_key=operator_key,
+            operator_key=operator_key_path(settings),
             database_file=url_file,
         )
 

@@ -16,6 +16,7 @@ from typing import Final
 
 import structlog
 
+from tallystick import metrics
 from tallystick.config import Settings
 from tallystick.db import Database
 from tallystick.db.migrate import check_migrated
@@ -125,9 +126,27 @@ def run_duties(duties: dict[str, Callable[[], None]], stop: threading.Event) -> 
 
 
 def observe() -> SealObserver:
-    """Return what tells the log of each batch; at level debug, because there are many."""
+    """Return what counts each batch, and tells the log of it at level debug: there are many."""
 
     def sealed(result: SealResult) -> None:
-        logger.debug("seal.batch", log=result.log_name, size=result.size, rows=result.rows)
+        label = metrics.log_label(result.log_name)
+        metrics.SEALED_ROWS.labels(label).inc(result.rows)
+        metrics.CHECKPOINTS.labels(label).inc()
+        metrics.BATCH_ROWS.observe(result.rows)
+        for phase, seconds in result.phases.items():
+            metrics.SEAL_SECONDS.labels(label, phase).observe(seconds)
+        if result.oldest_captured_at_seconds is not None:
+            waited = time.time() - result.oldest_captured_at_seconds
+            metrics.COMMIT_TO_CHECKPOINT_SECONDS.observe(max(0.0, waited))
+        logger.debug(
+            "seal.batch",
+            log=result.log_name,
+            size=result.size,
+            rows=result.rows,
+            duration_ms=round(1000 * sum(result.phases.values()), 1),
+        )
 
-    return SealObserver(sealed=sealed)
+    def failed(log_name: str, _error: BaseException) -> None:
+        metrics.SEAL_ERRORS.labels(metrics.log_label(log_name)).inc()
+
+    return SealObserver(sealed=sealed, failed=failed)

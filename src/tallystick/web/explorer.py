@@ -18,7 +18,6 @@ import msgspec
 import structlog
 from litestar import Litestar, Request, Response, get
 from litestar.exceptions import HTTPException
-from litestar.types import ASGIApp, Receive, Scope, Send
 
 from tallystick.errors import Error
 from tallystick.publish import Publisher
@@ -72,21 +71,11 @@ def is_page(scope: Mapping[str, Any]) -> bool:
     return prefers_html(headers.get(b"accept", b"").decode("latin-1"), by_default=False)
 
 
-def stand_beside(api: ASGIApp, explorer: ASGIApp) -> ASGIApp:
-    """Return one application of both: pages by *explorer*, and all else, lifespan too, by *api*."""
-
-    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        chosen = explorer if is_page(scope) else api
-        await chosen(scope, receive, send)
-
-    return serve
-
-
 def make_explorer(
     publisher: Publisher,
     *,
     is_operator: Callable[[str], bool],
-    status_of: Callable[[type[Error]], int],
+    status_of: Callable[[Error], int],
 ) -> Litestar:
     """
     Return the explorer over *publisher*, which the caller starts and stops.
@@ -139,7 +128,7 @@ def make_explorer(
         return Response(style_sheet(), media_type="text/css", headers=headers)
 
     def tell_error(request: AnyRequest, error: Error) -> Response[bytes]:
-        return tell(request, error, status_of(type(error)))
+        return tell(request, error, status_of(error))
 
     return Litestar(
         route_handlers=[show_logs, show_log, show_row, show_entry, sign_in, show_style],

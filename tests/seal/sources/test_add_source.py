@@ -216,6 +216,17 @@ def test_unsupported_tables_are_refused(rig: Rig, made: str, reason: str) -> Non
         rig.add("t")
 
 
+def test_row_security_with_bypass_is_supported(rig: Rig) -> None:
+    """Where tally_owner has BYPASSRLS a table with row-level security is captured, all of it."""
+    rig.sql(HIDDEN)
+    rig.sql("ALTER TABLE t FORCE ROW LEVEL SECURITY; INSERT INTO t VALUES (1)")
+    rig.sql("ALTER ROLE tally_owner BYPASSRLS")
+    try:
+        assert run_backfill(rig.database, rig.add("t")).rows_queued == 1
+    finally:
+        rig.sql("ALTER ROLE tally_owner NOBYPASSRLS")
+
+
 def test_temporary_table_is_refused(rig: Rig) -> None:
     """A temporary table is TS103."""
     with rig.database.transaction() as tx:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tallystick.db.errors import IllegalTransitionError
-from tallystick.seal.errors import SourceExistsError
+from tallystick.seal.errors import SourceBusyError, SourceExistsError
 from tallystick.seal.sources import (
     check_source,
     check_sources,
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
     from tallystick.db import Transaction
     from tallystick.seal.sources import Source
     from tests.seal.sources.rig import Rig
+
+
+class UndoError(Exception):
+    """Rolls back what was only tried."""
+
 
 PAYMENT = "CREATE TABLE payment (id int PRIMARY KEY, amount int, note text)"
 
@@ -241,9 +247,8 @@ def test_partitions_of_unkeyed_tables_are_queued_at_once(rig: Rig) -> None:
 def test_plain_insert_is_installed_or_broken(rig: Rig) -> None:
     """log 29: plainly inserted sources are installed, or broken with the reason, each alone."""
     rig.sql(PAYMENT)
-    rig.sql(
-        "CREATE TABLE keyless (id int); CREATE TABLE part (id int PRIMARY KEY) PARTITION BY RANGE (id)"
-    )
+    rig.sql("CREATE TABLE keyless (id int)")
+    rig.sql("CREATE TABLE part (id int PRIMARY KEY) PARTITION BY RANGE (id)")
     rig.sql("""
         INSERT INTO tally.verification_sources (source_table, log_name)
         VALUES ('missing', 'payments'), ('keyless', 'payments'), ('public.payment', 'payments'),
@@ -269,9 +274,9 @@ def test_locked_source_stops_no_other(rig: Rig) -> None:
     rig.sql(PAYMENT)
     rig.sql("CREATE TABLE other (id int PRIMARY KEY)")
     rig.add("other")
-    rig.sql(
-        "INSERT INTO tally.verification_sources (source_table, log_name) VALUES ('payment', 'payments')"
-    )
+    rig.sql("""
+        INSERT INTO tally.verification_sources (source_table, log_name)
+        VALUES ('payment', 'payments')""")
     with rig.session() as writer:
         writer.execute("INSERT INTO payment VALUES (1)")
         end = threading.Timer(2.5, writer.commit)
@@ -309,23 +314,58 @@ def test_detach_of_a_dropped_table(rig: Rig) -> None:
         assert detach_source(tx, "payments", "payment").status == "detached"
 
 
-@pytest.mark.parametrize("change", ["source_ready", "break_source"])
-def test_detached_is_terminal(rig: Rig, change: str) -> None:
-    """log 11: from detached there is no way back."""
+STEPS = {
+    "backfilling": [],
+    "active": ["SELECT tally.source_ready_v1(1)"],
+    "broken": ["SELECT tally.break_source_v1(1, '{}')"],
+    "detached": ["SELECT tally.detach_source_v1(1)"],
+}
+"""How a new source comes into each state."""
+
+
+@pytest.mark.parametrize("before", STEPS)
+def test_states_change_as_written_alone(rig: Rig, before: str) -> None:
+    """log 11: a source's state changes by rows of status_transitions alone, else it is TS001."""
     rig.sql(PAYMENT)
+    rig.sql("INSERT INTO payment VALUES (1)")
     rig.add("payment")
-    rig.sql("SELECT tally.detach_source_v1(1)")
-    call = {"source_ready": "source_ready_v1(1)", "break_source": "break_source_v1(1, '{}')"}
-    with pytest.raises(IllegalTransitionError):
-        rig.sql_named(f"SELECT tally.{call[change]}")
+    for step in STEPS[before]:
+        rig.sql(step)
+    reached = set()
+    for after in STEPS:
+        change = "UPDATE tally.verification_sources SET status = %s"
+        refused = contextlib.suppress(IllegalTransitionError, UndoError)
+        with refused, rig.database.transaction() as tx:
+            tx.connection.execute(change.encode(), (after,))
+            reached.add(after)
+            raise UndoError
+    written = rig.sql(
+        "SELECT to_status FROM tally.status_transitions"
+        " WHERE table_name = 'verification_sources' AND from_status = %s",
+        (before,),
+    )
+    assert reached - {before} == {status for (status,) in written}
+
+
+def test_nobody_but_the_functions_writes_a_state(rig: Rig) -> None:
+    """The server's role cannot write a source's state, table or key; definer functions do."""
+    allowed = "SELECT has_column_privilege('tally_app', 'tally.verification_sources', %s, 'UPDATE')"
+    for column in ("status", "relation", "key_columns", "problem", "covered_relations"):
+        assert rig.sql(allowed, (column,)) == [(False,)]
+    functions = rig.sql("""
+        SELECT DISTINCT t.function_name FROM tally.status_transitions AS t
+        LEFT JOIN pg_proc AS p ON p.proname = t.function_name AND p.prosecdef
+        WHERE t.table_name = 'verification_sources' AND p.oid IS NULL""")
+    assert functions == []
 
 
 def test_poison_rows_are_requeued_after_repair(rig: Rig) -> None:
     """log 16: poison rows are quarantined, block nobody, and are requeued as they are now."""
     rig.sql("CREATE TABLE t (a int, b text, h bytea, PRIMARY KEY (a, b))")
     source = rig.add("t", hash_column="h", on_update="ignore")
-    rig.sql("""INSERT INTO t VALUES (1, 'ok', sha256('')), (2, 'no"hash', NULL), (3, 'short', '\\x01'),
-               (4, 'gone', NULL), (5, 'still', NULL)""")
+    rig.sql("""
+        INSERT INTO t VALUES (1, 'ok', sha256('')), (2, 'no"hash', NULL), (3, 'short', '\\x01'),
+          (4, 'gone', NULL), (5, 'still', NULL)""")
     rig.seal()
     rig.sql("UPDATE t SET h = sha256('mended') WHERE a IN (2, 3)")
     rig.sql("DELETE FROM t WHERE a = 4")
@@ -355,3 +395,29 @@ def test_requeue_continues_what_is_known(rig: Rig) -> None:
     with rig.database.transaction() as tx:
         assert requeue(tx, "payments", "t").keys_queued == 2
     assert sorted(rig.queue(source)) == [("U", "r", '["1"]'), ("U", "r", '["2"]')]
+
+
+def test_a_source_of_sources(rig: Rig) -> None:
+    """The configuration of sources can itself be sealed, without its progress."""
+    progress = ["status", "problem", "covered_relations", "backfill_relations", "backfill_after"]
+    times = ["schema_fingerprint", "checked_at", "reconciled_at"]
+    source = rig.add("tally.verification_sources", exclude=[*progress, *times])
+    run_backfills(rig.database)
+    rig.sql(PAYMENT)
+    rig.add("payment")
+    rig.check("payment")
+    keys = [key for _, _, key in rig.queue(source)]
+    assert keys == ['["tally.verification_sources","payments"]', *['["payment","payments"]'] * 2]
+
+
+def test_requeue_waits_only_so_long(rig: Rig) -> None:
+    """A quarantined row that others hold is told to be busy."""
+    rig.sql("CREATE TABLE t (a int PRIMARY KEY, h bytea)")
+    rig.add("t", hash_column="h")
+    rig.sql("INSERT INTO t VALUES (1, NULL)")
+    rig.seal()
+    with rig.session() as writer:
+        writer.execute("UPDATE t SET h = sha256('')")
+        with pytest.raises(SourceBusyError), rig.database.transaction() as tx:
+            requeue(tx, "payments", "t")
+        writer.rollback()

@@ -23,7 +23,6 @@ from tallystick.runtime.children import stop_with_parent
 from tallystick.runtime.errors import BinariesNotFoundError
 from tallystick.runtime.house import initialise
 from tallystick.runtime.logging import configure_logging
-from tallystick.runtime.operator import operator_key_file
 from tallystick.runtime.place import database_url
 from tallystick.runtime.signals import stop_on_signals
 
@@ -67,11 +66,9 @@ def init(
     ] = False,
     place: Place = HERE,
 ) -> None:
-    """Migrate a database, make the house logs and their sources, and the operator's key."""
+    """Migrate a database, make the house logs with their sources, and the operator's key."""
     settings = place.settings()
     made = initialise(settings, database_url(settings), test=test)
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    operator_key_file(settings)
     show(made, as_json=place.json)
 
 
@@ -89,13 +86,13 @@ def serve(
     *, host: Host = None, port: Port = None, supervised: Supervised = False, place: Place = HERE
 ) -> None:
     """Serve HTTP and the pages; it needs no key."""
-    from tallystick.http import serve as serve_http  # noqa: PLC0415 (the server takes its time)
-
     settings = settings_with(place, host, port)
     configure_logging(settings.log_level)
+    from tallystick.runtime.serve import serve as run_server  # noqa: PLC0415 (it takes its time)
+
     if supervised:
         stop_with_parent()
-    serve_http(resolved(settings))
+    run_server(resolved(settings))
 
 
 def worker(*, supervised: Supervised = False, place: Place = HERE) -> None:
@@ -103,7 +100,6 @@ def worker(*, supervised: Supervised = False, place: Place = HERE) -> None:
     from tallystick.runtime.worker import run_worker  # noqa: PLC0415 (as above)
 
     settings = place.settings()
-    configure_logging(settings.log_level)
     stop = threading.Event()
     stop_on_signals(stop)
     if supervised:

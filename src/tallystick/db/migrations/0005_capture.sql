@@ -132,7 +132,8 @@ AS $$
     WHEN t.typnamespace <> 'pg_catalog'::regnamespace
       THEN format('CASE WHEN %1$s IS NOT DISTINCT FROM NULL THEN ''null'' ELSE to_json(concat(%1$s))::text END', p_reference)
     WHEN t.typname = 'bool' THEN format('CASE %s WHEN true THEN ''"t"'' WHEN false THEN ''"f"'' ELSE ''null'' END', p_reference)
-    WHEN tally.needs_no_escape(t.oid) THEN format('coalesce(''"'' || %s || ''"'', ''null'')', tally.output_text(t.oid, p_reference))
+    WHEN tally.needs_no_escape(t.oid)
+      THEN format('coalesce(''"'' || %s || ''"'', ''null'')', tally.output_text(t.oid, p_reference))
     ELSE format('coalesce(to_json(%s)::text, ''null'')', tally.output_text(t.oid, p_reference))
   END
   FROM pg_type AS t WHERE t.oid = tally.base_type(p_type)
@@ -236,32 +237,38 @@ COMMENT ON FUNCTION tally.column_reference(text, text, text[]) IS
 CREATE FUNCTION tally.joined_sql(p_pieces text[]) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog
 AS $$
-  -- A piece that begins with = is an expression; the others are words, and neighbouring words become one literal.
-  SELECT string_agg(g.sql, ' || ' ORDER BY g.run)
+  -- A piece that begins with = is an expression; the others are words, and neighbouring words become one literal. One concat
+  -- prints its arguments by their output functions and costs a statement less than as many operators; it takes 100 of them.
+  SELECT CASE WHEN count(*) = 1 THEN min(c.sql) ELSE format('concat(%s)', string_agg(c.sql, ', ' ORDER BY c.chunk)) END
   FROM (
-    SELECT r.run, CASE WHEN bool_and(r.piece LIKE '=%') THEN string_agg(substr(r.piece, 2), ' || ' ORDER BY r.place)
-                       ELSE quote_literal(string_agg(r.piece, '' ORDER BY r.place)) END AS sql
+    SELECT a.chunk, format('concat(%s)', string_agg(a.sql, ', ' ORDER BY a.run)) AS sql
     FROM (
-      SELECT p.piece, p.place, p.place - row_number() OVER (PARTITION BY p.piece LIKE '=%' ORDER BY p.place) AS grp,
-             count(*) FILTER (WHERE p.is_change) OVER (ORDER BY p.place) AS run
+      SELECT g.run, g.sql, (g.run - 1) / 90 AS chunk
       FROM (
-        SELECT u.piece, u.place, (u.piece LIKE '=%') IS DISTINCT FROM lag(u.piece LIKE '=%') OVER (ORDER BY u.place) AS is_change
-        FROM unnest(p_pieces) WITH ORDINALITY AS u (piece, place) WHERE u.piece <> ''
-      ) AS p
-    ) AS r
-    GROUP BY r.run
-  ) AS g
+        SELECT r.run, CASE WHEN bool_and(r.is_sql) THEN string_agg(substr(r.piece, 2), ', ' ORDER BY r.place)
+                           ELSE quote_literal(string_agg(r.piece, '' ORDER BY r.place)) END AS sql
+        FROM (
+          SELECT p.piece, p.place, p.is_sql, count(*) FILTER (WHERE p.is_sql IS DISTINCT FROM p.was_sql) OVER (ORDER BY p.place) AS run
+          FROM (
+            SELECT u.piece, u.place, u.piece LIKE '=%' AS is_sql, lag(u.piece LIKE '=%') OVER (ORDER BY u.place) AS was_sql
+            FROM unnest(p_pieces) WITH ORDINALITY AS u (piece, place) WHERE u.piece <> ''
+          ) AS p
+        ) AS r
+        GROUP BY r.run
+      ) AS g
+    ) AS a
+    GROUP BY a.chunk
+  ) AS c
 $$;
-COMMENT ON FUNCTION tally.joined_sql(text[]) IS 'The expression that joins words and expressions (pieces that begin with =).';
+COMMENT ON FUNCTION tally.joined_sql(text[]) IS 'The expression that joins words and expressions (pieces that begin with =); none of them is NULL.';
 
 CREATE FUNCTION tally.output_pieces(p_type oid, p_reference text, p_never_null boolean) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog
 AS $$
   SELECT CASE
     WHEN NOT p_never_null OR t.typnamespace <> 'pg_catalog'::regnamespace THEN ARRAY['=' || tally.output_json(p_type, p_reference)]
-    WHEN t.typname = 'bool' THEN ARRAY['="left"(' || p_reference || '::text, 1)']
-    WHEN tally.needs_no_escape(t.oid) THEN ARRAY['"', '=' || tally.output_text(p_type, p_reference), '"']
-    ELSE ARRAY['=to_json(' || tally.output_text(p_type, p_reference) || ')::text']
+    WHEN t.typname = 'bool' OR tally.needs_no_escape(t.oid) THEN ARRAY['"', '=' || p_reference, '"']
+    ELSE ARRAY['=to_json(' || tally.output_text(p_type, p_reference) || ')']
   END
   FROM pg_type AS t WHERE t.oid = tally.base_type(p_type)
 $$;
@@ -467,7 +474,7 @@ $$;
 COMMENT ON FUNCTION tally.source_columns(integer, text) IS 'A select list: the needed columns of a table''s alias as c1, c2, ...';
 
 CREATE FUNCTION tally.record_sql(
-  p_source_no integer, p_op text, p_via text, p_head text, p_places text[], p_private text, p_with_private boolean
+  p_source_no integer, p_op text, p_via text, p_head text, p_role text, p_places text[], p_private text, p_with_private boolean
 ) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog
 AS $$
@@ -477,14 +484,14 @@ AS $$
     || CASE p_op WHEN 'I' THEN ARRAY['insert'] WHEN 'U' THEN ARRAY['update'] WHEN 'D' THEN ARRAY['delete']
        ELSE ARRAY[format('=CASE %s WHEN ''I'' THEN ''insert'' WHEN ''U'' THEN ''update'' ELSE ''delete'' END', p_op)] END
     || ARRAY['",'] || CASE WHEN p_private IS NULL THEN '{}' ELSE ARRAY['"private":', '=' || p_private, ','] END
-    || ARRAY['"role":', '=(SELECT to_json(session_user::text)::text)', ',"row":']
+    || ARRAY['"role":', '=' || p_role, ',"row":']
     || tally.row_pieces(p_source_no, 'r', p_places, p_with_private)
     || ARRAY[',"table":' || to_json(tally.record_table(p_source_no))::text || ',"tx":"',
              '=(SELECT pg_current_xact_id()::text)', '","via":"' || tally.via_word(p_via) || '"}'])
     || ', ''UTF8'')'
   FROM tally.verification_sources AS s WHERE s.source_no = p_source_no
 $$;
-COMMENT ON FUNCTION tally.record_sql(integer, text, text, text, text[], text, boolean) IS
+COMMENT ON FUNCTION tally.record_sql(integer, text, text, text, text, text[], text, boolean) IS
   'The expression of the leaf bytes of a record over c1, c2, ... of the alias r, while no value is large.';
 
 CREATE FUNCTION tally.salted_sql(p_record text) RETURNS text
@@ -494,7 +501,9 @@ AS $$
 $$;
 COMMENT ON FUNCTION tally.salted_sql(text) IS 'The expression of a salted leaf (section 5.2) of a record.';
 
-CREATE FUNCTION tally.queue_rows_sql(p_source_no integer, p_op text, p_via text, p_rows text, p_at text, p_head text) RETURNS text
+CREATE FUNCTION tally.queue_rows_sql(
+  p_source_no integer, p_op text, p_via text, p_rows text, p_at text, p_head text, p_role text
+) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog
 AS $$
 -- p_rows is a FROM item with the columns c1, c2, ... (and `op`, if p_op is not one letter) under the alias r.
@@ -529,7 +538,7 @@ BEGIN
     rows_sql := format('(SELECT r.*, %s AS salt FROM %s OFFSET 0) AS r', tally.salt_sql(), rows_sql);
     salt := 'r.salt';
   END IF;
-  leaf := CASE WHEN needs_record THEN tally.record_sql(p_source_no, p_op, p_via, p_head, places, private, false) END;
+  leaf := CASE WHEN needs_record THEN tally.record_sql(p_source_no, p_op, p_via, p_head, p_role, places, private, false) END;
   IF needs_record AND (may_be_large OR needs_salt) THEN
     rows_sql := format('(SELECT r.*, %s AS plain FROM %s OFFSET 0) AS r', leaf, rows_sql);
     leaf := 'r.plain';
@@ -543,7 +552,7 @@ BEGIN
   END IF;
 
   IF source.leaf_form = 'record' AND private IS NOT NULL THEN
-    record := tally.record_sql(p_source_no, p_op, p_via, p_head, places, NULL, true);
+    record := tally.record_sql(p_source_no, p_op, p_via, p_head, p_role, places, NULL, true);
   ELSIF source.leaf_form = 'record' AND may_be_large THEN
     record := 'CASE WHEN octet_length(r.plain) > 8192 THEN nullif(r.plain, r.fitted) END';
   ELSIF needs_record THEN
@@ -565,7 +574,7 @@ BEGIN
     'SELECT %s, %s, %s::"char", %L::"char", %s, %s, %s, %s, %s, %s, %s FROM %s',
     source.log_id, source.source_no, op, p_via, tally.key_sql(p_source_no, 'r', places), source_id, leaf, salt, record, problem, p_at, rows_sql);
 END $$;
-COMMENT ON FUNCTION tally.queue_rows_sql(integer, text, text, text, text, text) IS
+COMMENT ON FUNCTION tally.queue_rows_sql(integer, text, text, text, text, text, text) IS
   'The SELECT that makes queue rows (log_id, source_no, op, via, source_key, source_id, leaf, salt, record, problem, captured_at) of rows with columns c1, c2, ...';
 
 CREATE FUNCTION tally.capture_select(source_no integer, op text, via text, from_clause text, alias text DEFAULT 'r') RETURNS text
@@ -575,7 +584,8 @@ AS $$
     source_no, CASE WHEN length(op) = 1 THEN op ELSE 'r.op' END, via,
     format('(SELECT %s%s FROM %s) AS r', tally.source_columns(source_no, alias),
            CASE WHEN length(op) = 1 THEN '' ELSE format(', (%s) AS op', op) END, from_clause),
-    '(SELECT tally_clock.at FROM tally_clock)', '(SELECT ' || tally.head_sql('(SELECT tally_clock.at FROM tally_clock)') || ')')
+    '(SELECT tally_clock.at FROM tally_clock)', '(SELECT ' || tally.head_sql('(SELECT tally_clock.at FROM tally_clock)') || ')',
+    '(SELECT to_json(session_user::text))')
 $$;
 COMMENT ON FUNCTION tally.capture_select(integer, text, text, text, text) IS
   'The SELECT of queue rows (log_id, source_no, op, via, source_key, source_id, leaf, salt, record, problem, captured_at) of the table''s rows under an alias in a FROM clause; op is a letter or an expression over it.';
@@ -691,7 +701,7 @@ BEGIN
     )
     INSERT INTO tally.capture (log_id, source_no, op, via, source_key, source_id, leaf, salt, record, problem, captured_at)
     $f$ || tally.queue_rows_sql(p_source_no, 'r.op', 't',
-      '(SELECT j.*, CASE j.before WHEN 0 THEN ''I'' ELSE ''U'' END AS op FROM judged AS j WHERE j.is_there AND j.before IN (0, 1)) AS r', '$3', '(SELECT ' || tally.head_sql('$3') || ')'),
+      '(SELECT j.*, CASE j.before WHEN 0 THEN ''I'' ELSE ''U'' END AS op FROM judged AS j WHERE j.is_there AND j.before IN (0, 1)) AS r', '$3', '(SELECT ' || tally.head_sql('$3') || ')', '(SELECT to_json(session_user::text))'),
     source.log_id, p_source_no, tally.source_columns(p_source_no, 't'), source.relation::regclass,
     tally.key_match_sql(p_source_no, 't', 's.source_key'))
   USING p_entry, p_first, p_at;
@@ -736,15 +746,17 @@ CREATE FUNCTION tally.differs_sql(p_source_no integer) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog
 AS $$
   -- *<> compares the stored bytes: where they are equal the output is, and it calls no function of the type.
-  SELECT coalesce(concat_ws(' OR ',
+  SELECT coalesce(nullif(concat_ws(' OR ',
     string_agg(format('%s IS DISTINCT FROM %s', tally.comparable(d.type, d.old_value), tally.comparable(d.type, d.new_value)), ' OR ' ORDER BY d.place)
       FILTER (WHERE tally.has_exact_equality(d.type)),
     -- Equal numbers of one scale are printed alike.
     string_agg(format('%1$s IS DISTINCT FROM %2$s OR scale(%1$s) IS DISTINCT FROM scale(%2$s)', d.old_value, d.new_value), ' OR ' ORDER BY d.place)
       FILTER (WHERE tally.base_type(d.type) = 'numeric'::regtype),
-    format('ROW(%s)::record *<> ROW(%s)::record',
-      string_agg(d.old_value, ', ' ORDER BY d.place) FILTER (WHERE NOT tally.has_exact_equality(d.type) AND tally.base_type(d.type) <> 'numeric'::regtype),
-      string_agg(d.new_value, ', ' ORDER BY d.place) FILTER (WHERE NOT tally.has_exact_equality(d.type) AND tally.base_type(d.type) <> 'numeric'::regtype))), 'false')
+    'ROW('
+      || string_agg(d.old_value, ', ' ORDER BY d.place) FILTER (WHERE NOT tally.has_exact_equality(d.type) AND tally.base_type(d.type) <> 'numeric'::regtype)
+      || ')::record *<> ROW('
+      || string_agg(d.new_value, ', ' ORDER BY d.place) FILTER (WHERE NOT tally.has_exact_equality(d.type) AND tally.base_type(d.type) <> 'numeric'::regtype)
+      || ')::record'), ''), 'false')
   FROM (
     SELECT n.place, a.atttypid AS type, 'o.c' || n.place AS old_value, 'n.c' || n.place AS new_value
     FROM tally.verification_sources AS s
@@ -805,20 +817,20 @@ $$;
 COMMENT ON FUNCTION tally.counted_rows_sql(integer) IS
   'What an UPDATE did, for any statement: per key the first old row, the last new one, and their number (section 5.1).';
 
-CREATE FUNCTION tally.capture_insert_sql(p_source_no integer, p_op text, p_at text, p_head text, p_counted boolean) RETURNS text
+CREATE FUNCTION tally.capture_insert_sql(p_source_no integer, p_op text, p_at text, p_head text, p_role text, p_counted boolean) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog
 AS $$
   SELECT 'INSERT INTO tally.capture (log_id, source_no, op, via, source_key, source_id, leaf, salt, record, problem, captured_at) '
     || CASE p_op
       WHEN 'INSERT' THEN tally.queue_rows_sql(p_source_no, 'I', 't',
-        format('(SELECT %s FROM tally_new AS t) AS r', tally.source_columns(p_source_no, 't')), p_at, p_head)
+        format('(SELECT %s FROM tally_new AS t) AS r', tally.source_columns(p_source_no, 't')), p_at, p_head, p_role)
       WHEN 'DELETE' THEN tally.queue_rows_sql(p_source_no, 'D', 't',
-        format('(SELECT %s FROM tally_old AS t) AS r', tally.source_columns(p_source_no, 't')), p_at, p_head)
+        format('(SELECT %s FROM tally_old AS t) AS r', tally.source_columns(p_source_no, 't')), p_at, p_head, p_role)
       ELSE tally.queue_rows_sql(p_source_no, 'r.op', 't',
-        CASE WHEN p_counted THEN tally.counted_rows_sql(p_source_no) ELSE tally.updated_rows_sql(p_source_no) END, p_at, p_head)
+        CASE WHEN p_counted THEN tally.counted_rows_sql(p_source_no) ELSE tally.updated_rows_sql(p_source_no) END, p_at, p_head, p_role)
     END
 $$;
-COMMENT ON FUNCTION tally.capture_insert_sql(integer, text, text, text, boolean) IS 'The statement of a trigger: from the transition tables tally_old and tally_new into the queue.';
+COMMENT ON FUNCTION tally.capture_insert_sql(integer, text, text, text, text, boolean) IS 'The statement of a trigger: from the transition tables tally_old and tally_new into the queue.';
 
 CREATE FUNCTION tally.capture_settings(p_source_no integer) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog
@@ -859,16 +871,18 @@ BEGIN
   ELSIF p_rule = 'ignore' THEN
     RETURN '';
   END IF;
-  static_sql := tally.capture_insert_sql(p_source_no, p_op, 'here.at', 'here.head', source.key_columns = '{}');
+  static_sql := tally.capture_insert_sql(p_source_no, p_op, 'here.at', 'here.head', 'here.role', source.key_columns = '{}');
   IF p_op = 'UPDATE' AND source.key_columns <> '{}' THEN
     RETURN format($f$
   IF here.is_current AND TG_OP = 'UPDATE' THEN
-    -- Only a cascade, or what ran inside this statement, can make one key occur twice.
-    IF (here.entry > 0 OR NOT here.is_fresh OR tally.planned_cascades(%1$L::regclass)) AND (
-      EXISTS (SELECT FROM (SELECT %2$s FROM tally_old AS t) AS o GROUP BY %3$s HAVING count(*) > 1)
-      OR EXISTS (SELECT FROM (SELECT %2$s FROM tally_new AS t) AS o GROUP BY %3$s HAVING count(*) > 1)
-    ) THEN
-      EXECUTE tally.capture_insert_sql(%4$s, 'UPDATE', '$1', '$2', true) USING here.at, here.head;
+    -- Only a cascade, or what ran inside this statement, can make one key occur twice. The two questions are apart because an
+    -- expression with a query in it costs its start even where it need not be asked.
+    IF here.entry > 0 OR NOT here.is_fresh OR tally.planned_cascades(%1$L::regclass) THEN
+      here.has_doubles := EXISTS (SELECT FROM (SELECT %2$s FROM tally_old AS t) AS o GROUP BY %3$s HAVING count(*) > 1)
+        OR EXISTS (SELECT FROM (SELECT %2$s FROM tally_new AS t) AS o GROUP BY %3$s HAVING count(*) > 1);
+    END IF;
+    IF here.has_doubles THEN
+      EXECUTE tally.capture_insert_sql(%4$s, 'UPDATE', '$1', '$2', '$3', true) USING here.at, here.head, here.role;
     ELSE
       %5$s;
     END IF;
@@ -900,8 +914,10 @@ AS $capture$
 DECLARE
   at CONSTANT timestamptz := tally.clock();
   head CONSTANT text := %8$s;
+  role CONSTANT text := to_json(session_user::text);
   is_fresh CONSTANT boolean := current_setting('transaction_isolation') = 'read committed';
   is_current boolean;
+  has_doubles boolean := false;
   mine CONSTANT text := ' ' || TG_RELID || '.' || TG_OP || '=';
   stack text := current_setting('tally.nest_%1$s', true);
   entry bigint := 0;
@@ -924,7 +940,7 @@ BEGIN
   END IF;
 %6$s
   IF NOT here.is_current THEN
-    EXECUTE tally.capture_insert_sql(%1$s, TG_OP, '$1', '$2', true) USING here.at, here.head;
+    EXECUTE tally.capture_insert_sql(%1$s, TG_OP, '$1', '$2', '$3', true) USING here.at, here.head, here.role;
   END IF;
   IF here.entry > 0 AND %7$L THEN
     PERFORM tally.merge_nested(%1$s, here.entry, here.first, here.at);

@@ -179,16 +179,16 @@ COMMENT ON FUNCTION tally.detach_source_v1(integer) IS 'Ends a source after its 
 -- Key order --------------------------------------------------------------------------------------
 
 CREATE FUNCTION tally.key_order(p_relation oid, p_key_columns text[])
-RETURNS TABLE (place bigint, expression text, type_name text, descending boolean, direction text, operators text[])
+RETURNS TABLE (place bigint, reference text, expression text, type_name text, direction text, operators text[])
 LANGUAGE sql STABLE SET search_path = pg_catalog
 AS $$
   SELECT
     k.place,
+    format('s.%I', a.attname),
     format('s.%I', a.attname) || coalesce((
       SELECT format(' COLLATE %I.%I', n.nspname, c.collname)
       FROM pg_collation AS c INNER JOIN pg_namespace AS n ON n.oid = c.collnamespace WHERE c.oid = k.collation_id), ''),
     format_type(tally.base_type(a.atttypid), -1),
-    k.option & 1 = 1,
     CASE WHEN k.option & 1 = 1 THEN ' DESC' ELSE ' ASC' END || CASE WHEN k.option & 2 = 2 THEN ' NULLS FIRST' ELSE ' NULLS LAST' END,
     -- In the index's own order: before, up to, equal, from, after.
     ARRAY(
@@ -369,7 +369,7 @@ BEGIN
     rows_read := rows_queued;
   ELSE
     key_sql := tally.key_expression(p_source_no, 's');
-    SELECT string_agg(o.expression || o.direction, ', ' ORDER BY o.place), string_agg(format('concat(%s)', o.expression), ', ' ORDER BY o.place)
+    SELECT string_agg(o.expression || o.direction, ', ' ORDER BY o.place), string_agg(format('concat(%s)', o.reference), ', ' ORDER BY o.place)
     INTO order_sql, keys_sql FROM tally.key_order(source.relation, source.key_columns) AS o;
     IF order_sql IS NULL THEN
       PERFORM tally.refuse('TS102', format('%s has no unique index on its key any more', source.source_table),

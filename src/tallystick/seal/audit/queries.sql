@@ -72,7 +72,7 @@ FROM jsonb_to_recordset(%(findings)s) AS f (
 
 -- name: findings
 -- The findings of a log's audits, the newest audit first.
-SELECT a.audit_id, a.kind, a.finished_at, f.kind, f.source_table, f.source_key, f.leaf_index, f.columns
+SELECT f.finding_id, a.audit_id, a.kind, a.finished_at, f.kind, f.source_table, f.source_key, f.leaf_index, f.columns
 FROM tally.audit_findings AS f INNER JOIN tally.audits AS a ON a.audit_id = f.audit_id
 WHERE a.log_id = %(log_id)s AND f.finding_id < %(before)s
 ORDER BY f.finding_id DESC LIMIT %(limit)s;

@@ -66,6 +66,7 @@ class AuditedLog:
 class PastFinding:
     """A finding of an earlier audit."""
 
+    finding_id: int
     audit_id: int
     audit: str
     finished_at: datetime.datetime

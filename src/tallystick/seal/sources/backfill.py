@@ -59,6 +59,8 @@ def run_backfill(
                 break
             time.sleep(ROW_LOCK_PAUSE_SECONDS)
             continue
+        if page is None:
+            break
         rows_read += page.rows_read
         rows_queued += page.rows_queued
         finished = page.finished
@@ -66,11 +68,19 @@ def run_backfill(
     return BackfillResult(source_no, rows_read, rows_queued, finished)
 
 
-def queue_page(tx: Transaction, source_no: SourceNo) -> BackfillResult:
-    """Queue one page; after the last one a source that was backfilling is active."""
+def queue_page(tx: Transaction, source_no: SourceNo) -> BackfillResult | None:
+    """
+    Queue one page; after the last one a source that was backfilling is active.
+
+    None: the source is broken or detached, or waits to be installed.
+    """
+    store.lock_source(tx, source_no)
+    source = require_source(tx, source_no)
+    if source.status not in {"backfilling", "active"} or source.relation is None:
+        return None
     with store.unhurried(tx):
         page = store.backfill_page(tx, source_no, page_rows=PAGE_ROWS)
-    if page.finished and require_source(tx, source_no).status == "backfilling":
+    if page.finished and source.status == "backfilling":
         store.source_ready(tx, source_no)
     return page
 

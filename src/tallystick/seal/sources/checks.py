@@ -8,9 +8,11 @@ broken source never stops another one, so each has its own transaction.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from tallystick.errors import Error
+import psycopg
+
+from tallystick.errors import Error, Kind
 from tallystick.seal.errors import SourceNotFoundError
 from tallystick.seal.logs import get_log
 from tallystick.seal.sources import store
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     """Reconciles a source in the transaction, which sets its `reconciled_at`."""
 
 LOGGER = logging.getLogger(__name__)
+LOOK_PATIENCE_SECONDS: Final = 4.0
+"""How long validation waits for a locked table: it comes again, and others wait for their turn."""
 
 
 def check_source(
@@ -101,7 +105,7 @@ def follow_switch(tx: Transaction, source: Source, table: Table) -> None:
         return
     standing = [trigger for trigger in store.read_triggers(tx, source.source_no) if trigger.stands]
     if any(trigger.is_enabled != source.enabled for trigger in standing):
-        wait_for_table(tx, table, exclusively=False)
+        wait_for_table(tx, table, exclusively=False, patience_seconds=LOOK_PATIENCE_SECONDS)
         store.switch_capture_triggers(tx, source.source_no, enabled=source.enabled)
 
 
@@ -109,7 +113,7 @@ def cover_partitions(tx: Transaction, source: Source, table: Table) -> tuple[str
     """Make the triggers of new partitions, so that their rows are queued; return their names."""
     members = new_members(source, table)
     if members:
-        wait_for_table(tx, table, exclusively=False)
+        wait_for_table(tx, table, exclusively=False, patience_seconds=LOOK_PATIENCE_SECONDS)
         for member in members:
             store.grant_reading(tx, member.relation, source.key_columns or [])
         store.create_capture_triggers(tx, source.source_no)
@@ -145,7 +149,7 @@ def refresh_source(tx: Transaction, source: Source) -> Source:
     if table is None:
         raise SourceNotFoundError(f"the table of {source.source_table} is gone")
     store.refresh_source(tx, source.source_no)
-    wait_for_table(tx, table, exclusively=False)
+    wait_for_table(tx, table, exclusively=False, patience_seconds=LOOK_PATIENCE_SECONDS)
     store.create_capture_triggers(tx, source.source_no)
     store.switch_capture_triggers(tx, source.source_no, enabled=source.enabled)
     return require_source(tx, source.source_no)
@@ -167,9 +171,9 @@ def check_alone(database: Database, source: Source, reconcile: Reconcile | None)
     """Validate one source in a transaction of its own; an error is told, not raised."""
     try:
         return database.run(lambda tx: inspect_source(tx, source.source_no, reconcile))
-    except Error as raised:
-        LOGGER.warning("source %s could not be checked: %s", source.source_table, raised.message)
-        return CheckedSource(source, [Problem("refused", raised.message)])
+    except (Error, psycopg.Error) as raised:
+        LOGGER.warning("source %s could not be checked: %s", source.source_table, raised)
+        return CheckedSource(source, [Problem("refused", str(raised))])
 
 
 def install_new_sources(database: Database) -> list[CheckedSource]:
@@ -184,13 +188,19 @@ def install_new_sources(database: Database) -> list[CheckedSource]:
 
 
 def install_alone(database: Database, source_no: SourceNo) -> CheckedSource:
-    """Install one source in a transaction of its own, or mark it broken with the reason."""
+    """
+    Install one source in a transaction of its own, or mark it broken with the reason.
+
+    One whose table is locked just now is left for the next look.
+    """
     try:
         return database.run(lambda tx: install_one(tx, source_no))
-    except Error as raised:
-        problem = Problem("refused", raised.message)
+    except (Error, psycopg.Error) as raised:
+        problem = Problem("refused", str(raised))
+        passes = isinstance(raised, Error) and raised.kind is Kind.UNAVAILABLE
         with database.transaction() as tx:
-            store.break_source(tx, source_no, [problem])
+            if not passes:
+                store.break_source(tx, source_no, [problem])
             return CheckedSource(require_source(tx, source_no), [problem])
 
 
@@ -204,7 +214,7 @@ def install_one(tx: Transaction, source_no: SourceNo) -> CheckedSource:
     settings = written_settings(source)
     table = find_table(tx, source.source_table)
     plan_source(table, settings, log)
-    locked = wait_for_table(tx, table, exclusively=False)
+    locked = wait_for_table(tx, table, exclusively=False, patience_seconds=LOOK_PATIENCE_SECONDS)
     install(tx, source_no, locked, plan_source(locked, settings, log))
     return CheckedSource(require_source(tx, source_no), [])
 

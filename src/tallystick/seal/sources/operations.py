@@ -128,7 +128,13 @@ def queue_unkeyed_rows(tx: Transaction, source_no: SourceNo) -> None:
             pass
 
 
-def wait_for_table(tx: Transaction, table: Table, *, exclusively: bool) -> Table:
+def wait_for_table(
+    tx: Transaction,
+    table: Table,
+    *,
+    exclusively: bool,
+    patience_seconds: float | None = None,
+) -> Table:
     """
     Lock *table* until the transaction ends and return it as it is then.
 
@@ -136,7 +142,8 @@ def wait_for_table(tx: Transaction, table: Table, *, exclusively: bool) -> Table
         SourceBusyError: It stayed locked by others.
         SourceNotFoundError: It was dropped meanwhile.
     """
-    deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
+    patience = LOCK_PATIENCE_SECONDS if patience_seconds is None else patience_seconds
+    deadline = time.monotonic() + patience
     while True:
         try:
             with tx.savepoint():
@@ -286,6 +293,8 @@ def detach_source(tx: Transaction, log: str, table: str) -> Source:
         SourceBusyError: The table stayed locked for a minute.
     """
     source = get_source(tx, log, table)
+    # Everybody locks the source's row first and its table then, so nobody waits in a circle.
+    store.lock_source(tx, source.source_no)
     stands = None if source.relation is None else store.read_table(tx, source.relation)
     if stands is not None and source.status != "detached":
         wait_for_table(tx, stands, exclusively=True)
@@ -304,8 +313,13 @@ def requeue(tx: Transaction, log: str, table: str) -> RequeueResult:
     Raises:
         LogNotFoundError, SourceNotFoundError: As `get_source`.
         InvalidSourceError: The source is keyed by full row; such a source is reconciled.
+        SourceBusyError: Others hold one of the rows.
     """
     source = get_source(tx, log, table)
     if source.is_keyed_by_full_row:
         raise InvalidSourceError(f"{source.source_table} is keyed by full row: reconcile it")
-    return store.requeue(tx, source.source_no)
+    try:
+        with tx.savepoint():
+            return store.requeue(tx, source.source_no)
+    except psycopg.errors.LockNotAvailable as raised:
+        raise SourceBusyError(f"rows of {source.source_table} are held by others") from raised

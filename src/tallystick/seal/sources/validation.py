@@ -40,8 +40,8 @@ def find_problems(
     if unsupported is not None:
         return [Problem("table_unsupported", f"{table.name} {unsupported}")]
     return [
-        *column_problems(source, table),
-        *permission_problems(source, table),
+        # The right to lock rows is on a key column, so it is lost with the column.
+        *(column_problems(source, table) or permission_problems(source, table)),
         *trigger_problems(source, triggers),
     ]
 

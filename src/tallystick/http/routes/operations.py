@@ -1,0 +1,205 @@
+"""Health, metrics, and the switch of sealing (log.md, sections 6.2 and 6.3)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, Final, Literal
+
+import msgspec
+from litestar import Response, get, post
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from tallystick import metrics
+from tallystick.clock import format_time
+from tallystick.db.errors import DatabaseUnavailableError
+from tallystick.http.answers import Body
+from tallystick.http.authorize import Principal
+from tallystick.http.errors import UnauthenticatedError
+from tallystick.http.services import Services
+from tallystick.publish.values import Health, LogGauges
+from tallystick.seal.sequencer import Sealing, sealing_status, set_sealing
+
+MAX_LAG_SECONDS: Final = 30.0
+HEALTH_SECONDS: Final = 1.0
+"""Everybody may ask, so the database is asked once a second at most."""
+
+
+class HealthBody(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    `ok`; `degraded`, when heads wait for their witnesses or sealing does not run; `failing`
+    with status 503, without a database, with a failed log, or with rows older than 30 s.
+    """
+
+    status: Literal["ok", "degraded", "failing"]
+    database: Literal["ok", "unavailable"]
+    migration: int | None = None
+    sealing: str | None = None
+    lag_seconds: float | None = None
+    failed_logs: int | None = None
+    unpublished_logs: int | None = None
+    witness_conflicts: int | None = None
+
+
+class SealingBody(Body, frozen=True, kw_only=True):
+    """Whether sealing runs: running, paused or stopping, and since when."""
+
+    sealing: str
+    changed_at: str
+
+
+class LastHealth:
+    """The health as it was found in the last second."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._until = 0.0
+        self._body: HealthBody | None = None
+
+    def get(self, find: Callable[[], HealthBody]) -> HealthBody:
+        """Return what *find* says, or what it said less than a second ago."""
+        with self._lock:
+            if self._body is None or time.monotonic() >= self._until:
+                self._body = find()
+                self._until = time.monotonic() + HEALTH_SECONDS
+            return self._body
+
+
+@get("/api/v1/health", sync_to_thread=True)
+def get_health(services: Services, last_health: LastHealth) -> Response[HealthBody]:
+    """Database, migration, lag and witnesses; 503 when something is failing."""
+    body = last_health.get(lambda: find_health(services))
+    return health_response(body)
+
+
+@get("/api/v1/health/live", sync_to_thread=False)
+def get_live() -> dict[str, str]:
+    """Whether the process answers."""
+    return {"status": "ok"}
+
+
+@get("/api/v1/health/ready", sync_to_thread=True)
+def get_ready(services: Services, last_health: LastHealth) -> Response[HealthBody]:
+    """Whether reads can be served: the database answers and the heads were read."""
+    body = last_health.get(lambda: find_health(services))
+    is_ready = body.database == "ok" and services.publisher.is_loaded
+    status = HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
+    return Response(body, status_code=status, headers={"Cache-Control": "no-store"})
+
+
+def find_health(services: Services) -> HealthBody:
+    """Ask the database how everything does."""
+    try:
+        found = services.publisher.health()
+    except DatabaseUnavailableError:
+        return HealthBody(status="failing", database="unavailable")
+    return HealthBody(
+        status=verdict(found),
+        database="ok",
+        migration=found.migration,
+        sealing=found.sealing,
+        lag_seconds=round(found.lag_seconds or 0.0, 3),
+        failed_logs=found.failed_logs,
+        unpublished_logs=found.unpublished_logs,
+        witness_conflicts=found.witness_conflicts,
+    )
+
+
+def verdict(found: Health) -> Literal["ok", "degraded", "failing"]:
+    """Return the one word for all of it."""
+    if found.failed_logs or (found.lag_seconds or 0.0) > MAX_LAG_SECONDS:
+        return "failing"
+    if found.unpublished_logs or found.witness_conflicts or found.sealing != "running":
+        return "degraded"
+    return "ok"
+
+
+def health_response(body: HealthBody) -> Response[HealthBody]:
+    """Return *body* with the status that load balancers read."""
+    status = HTTPStatus.SERVICE_UNAVAILABLE if body.status == "failing" else HTTPStatus.OK
+    return Response(body, status_code=status, headers={"Cache-Control": "no-store"})
+
+
+@get("/admin/status", sync_to_thread=True)
+def get_admin_status(services: Services) -> SealingBody:
+    """Whether sealing runs."""
+    with services.database.transaction(read_only=True) as tx:
+        return sealing_body(sealing_status(tx))
+
+
+@post("/admin/pause", status_code=200, sync_to_thread=True)
+def post_pause(services: Services, principal: Principal | None) -> SealingBody:
+    """Take no further batch, in every process; capture and reading go on."""
+    return switch(services, principal, "paused")
+
+
+@post("/admin/resume", status_code=200, sync_to_thread=True)
+def post_resume(services: Services, principal: Principal | None) -> SealingBody:
+    """Seal again."""
+    return switch(services, principal, "running")
+
+
+@post("/admin/stop", status_code=200, sync_to_thread=True)
+def post_stop(services: Services, principal: Principal | None) -> SealingBody:
+    """Seal what was captured before, and then nothing."""
+    return switch(services, principal, "stopping")
+
+
+def switch(services: Services, principal: Principal | None, status: str) -> SealingBody:
+    """Set whether sealing runs, and return what it is now."""
+    if principal is None:
+        raise UnauthenticatedError
+    with services.database.transaction() as tx:
+        set_sealing(tx, status, actor=principal.name)
+        return sealing_body(sealing_status(tx))
+
+
+def sealing_body(sealing: Sealing) -> SealingBody:
+    """Return *sealing* as it is answered."""
+    return SealingBody(sealing=sealing.status, changed_at=format_time(sealing.changed_at))
+
+
+@get("/metrics", sync_to_thread=True)
+def get_metrics(services: Services) -> Response[bytes]:
+    """Every measure, in the format of Prometheus."""
+    set_gauges(services.publisher.log_gauges())
+    server = services.publisher.server_gauges()
+    metrics.OUTBOX_LAG_SECONDS.set(server.outbox_lag_seconds)
+    metrics.LONGEST_TRANSACTION_SECONDS.set(server.longest_transaction_seconds)
+    return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+
+def set_gauges(logs: list[LogGauges]) -> None:
+    """Set the gauges of every log; of those that share a label, ages at their greatest."""
+    totals: dict[tuple[Any, str], float] = {}
+    for log in logs:
+        label = metrics.log_label(log.log_name)
+        values = (
+            log.size,
+            log.published_size,
+            log.backlog_rows,
+            log.backlog_age_seconds,
+            log.quarantine_rows,
+            log.broken_sources,
+            log.witnesses_behind,
+        )
+        for gauge, value in zip(metrics.PER_LOG_GAUGES, values, strict=True):
+            known = totals.get((gauge, label), 0.0)
+            is_age = gauge is metrics.BACKLOG_AGE_SECONDS
+            totals[gauge, label] = max(known, value) if is_age else known + value
+    for (gauge, label), total in totals.items():
+        gauge.labels(label).set(total)
+
+
+ROUTES = [
+    get_health,
+    get_live,
+    get_ready,
+    get_admin_status,
+    post_pause,
+    post_resume,
+    post_stop,
+    get_metrics,
+]

@@ -1,0 +1,230 @@
+"""Heads, roots and proofs of one log (log.md, section 6.2)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from litestar import MediaType, Request, Response, get
+from litestar.params import Parameter
+
+from tallystick.clock import format_time
+from tallystick.http.answers import (
+    Consistency,
+    Exists,
+    Proof,
+    Proofs,
+    Root,
+    RootExists,
+    Size,
+    consistency_proof,
+    encoded,
+    inclusion_proof,
+)
+from tallystick.http.parameters import parse_binary, parse_hash, parse_indexes, parse_version
+from tallystick.http.services import Services
+from tallystick.publish import LeafProof, PublishedHead, RowKey
+from tallystick.publish.errors import CheckpointNotFoundError
+from tallystick.publish.heads import with_cosignatures
+from tallystick.seal.errors import InvalidRequestError
+from tallystick.tlog import Hash, LeafIndex, TreeSize, hash_leaf
+
+AnyRequest = Request[Any, Any, Any]
+Number = Annotated[int, Parameter(ge=0, le=2**53 - 1)]
+MAX_KEY_COLUMNS = 32
+"""PostgreSQL's own limit of columns in an index."""
+Key = Annotated[
+    list[str] | None,
+    Parameter(
+        max_items=MAX_KEY_COLUMNS,
+        description="The key's columns, one by one, or as one JSON array of their texts.",
+    ),
+]
+
+
+@get("/logs/{log:str}/root", sync_to_thread=True)
+def get_root(services: Services, head: PublishedHead, size: Number | None = None) -> Root:
+    """The root of the published tree, or of the one of `size` leaves."""
+    if size is None or size == head.size:
+        return Root(
+            log_name=head.log_name,
+            merkle_root=encoded(head.root),
+            tree_size=head.size,
+            checkpoint=head.checkpoint.decode(),
+            signed_at=format_time(head.signed_at),
+            witnessed=head.witnesses,
+            last_processed_id=head.size,
+        )
+    return past_root(services, head, TreeSize(size))
+
+
+def past_root(services: Services, head: PublishedHead, size: TreeSize) -> Root:
+    """Return the root of an earlier tree, with its checkpoint if one was signed."""
+    root = services.publisher.root_at(head, size)
+    checkpoint, signed_at, lines = None, None, list[str]()
+    try:
+        signed = services.publisher.checkpoint_at(head, size)
+    except CheckpointNotFoundError:
+        pass
+    else:
+        lines = services.publisher.cosignature_lines(head, size)
+        checkpoint = with_cosignatures(signed.note, lines).decode()
+        signed_at = format_time(signed.signed_at)
+    return Root(
+        log_name=head.log_name,
+        merkle_root=encoded(root),
+        tree_size=size,
+        checkpoint=checkpoint,
+        signed_at=signed_at,
+        witnessed=len(lines),
+        last_processed_id=size,
+    )
+
+
+@get("/logs/{log:str}/size", sync_to_thread=False)
+def get_size(head: PublishedHead) -> Size:
+    """How many leaves the log has published."""
+    return Size(log_name=head.log_name, size=head.size)
+
+
+@get("/logs/{log:str}/exists", sync_to_thread=False)
+def get_exists(services: Services, log: str) -> Exists:
+    """Whether there is a log of this name."""
+    return Exists(log_name=log, exists=log in services.publisher.heads.by_name)
+
+
+@get("/logs/{log:str}/proof", sync_to_thread=True)
+def get_proof(
+    request: AnyRequest,
+    services: Services,
+    head: PublishedHead,
+    index: Number | None = None,
+    indexes: Annotated[list[str] | None, Parameter(description="Up to 100, or by commas.")] = None,
+    leaf: Annotated[str | None, Parameter(query="hash", description="Leaf bytes.")] = None,
+    leaf_hash: str | None = None,
+    table: str | None = None,
+    key: Key = None,
+    version: str | None = None,
+    size: Number | None = None,
+) -> Response[bytes]:
+    """
+    The proof of a leaf in the published tree, or in that of `size` leaves: by `index`, by
+    leaf bytes (`hash`), by `leaf_hash`, or by `table` and `key` (`version`: last, first, all
+    or an index). `Accept: text/plain` gives a C2SP tlog-proof.
+    """
+    chosen = [
+        name
+        for name in ("index", "indexes", "hash", "leaf_hash", "table")
+        if name in request.query_params
+    ]
+    if len(chosen) != 1:
+        raise InvalidRequestError("name one of index, indexes, hash, leaf_hash, table and key")
+    publisher = services.publisher
+    wants_file = request.headers.get("accept", "").startswith("text/plain")
+    count: int | None = None
+    equal: list[int] | None = None
+    if leaf is not None or leaf_hash is not None:
+        digest = (
+            hash_leaf(parse_binary(leaf, name="hash"))
+            if leaf is not None
+            else parse_hash(leaf_hash or "", name="leaf_hash")
+        )
+        found = publisher.prove_hash(head, digest, size)
+        proofs, count, equal = [found.proof], found.count, list(found.equal_indexes)
+    elif indexes is not None:
+        proofs = publisher.prove_indexes(head, parse_indexes(indexes), size)
+    elif table is not None:
+        row = RowKey.of(table, key_columns(key))
+        proofs = publisher.prove_row(head, row, parse_version(version or "last"), size)
+    else:
+        assert index is not None, "one is chosen"
+        proofs = [publisher.prove_index(head, LeafIndex(index), size)]
+    is_list = indexes is not None or version == "all"
+    if wants_file:
+        return proof_file(services, head, proofs, size)
+    if is_list:
+        return json_response(
+            Proofs(log_name=head.log_name, proofs=[inclusion_proof(proof) for proof in proofs])
+        )
+    body = Proof(
+        log_name=head.log_name, proof=inclusion_proof(proofs[0]), count=count, indexes=equal
+    )
+    return json_response(body)
+
+
+def proof_file(
+    services: Services, head: PublishedHead, proofs: list[LeafProof], size: int | None
+) -> Response[bytes]:
+    """
+    Return the tlog-proof of the one leaf in *proofs*.
+
+    Raises:
+        InvalidRequestError: There are several.
+    """
+    if len(proofs) != 1:
+        raise InvalidRequestError("a tlog-proof is of one leaf")
+    file = services.publisher.proof_file(head, proofs[0].index, size)
+    return Response(file, media_type="text/plain; charset=utf-8")
+
+
+@get("/logs/{log:str}/consistency", sync_to_thread=True)
+def get_consistency(
+    services: Services,
+    head: PublishedHead,
+    old_root: str | None = None,
+    old_size: Number | None = None,
+    new_size: Number | None = None,
+) -> Consistency:
+    """The proof that the published tree, or that of `new_size`, extends an older one."""
+    if (old_root is None) == (old_size is None):
+        raise InvalidRequestError("name one of old_root and old_size")
+    old: int | Hash = parse_hash(old_root, name="old_root") if old_root else old_size or 0
+    proof = services.publisher.prove_growth(head, old, new_size)
+    return Consistency(log_name=head.log_name, proof=consistency_proof(proof))
+
+
+@get("/logs/{log:str}/has_leaf", sync_to_thread=True)
+def has_leaf(
+    services: Services,
+    head: PublishedHead,
+    leaf: Annotated[str | None, Parameter(query="hash", description="Leaf bytes.")] = None,
+    leaf_hash: str | None = None,
+) -> Exists:
+    """Whether the published tree has a leaf, by its bytes (`hash`) or `leaf_hash`."""
+    if (leaf is None) == (leaf_hash is None):
+        raise InvalidRequestError("name one of hash and leaf_hash")
+    digest = (
+        hash_leaf(parse_binary(leaf, name="hash"))
+        if leaf is not None
+        else parse_hash(leaf_hash or "", name="leaf_hash")
+    )
+    return Exists(log_name=head.log_name, exists=services.publisher.find_leaf(head, digest))
+
+
+@get("/logs/{log:str}/has_root", sync_to_thread=True)
+def has_root(services: Services, head: PublishedHead, root: str) -> RootExists:
+    """Whether a checkpoint with this root was signed."""
+    size = services.publisher.find_root(head, parse_hash(root, name="root"))
+    return RootExists(log_name=head.log_name, exists=size is not None, tree_size=size)
+
+
+def key_columns(key: list[str] | None) -> list[str]:
+    """
+    Return the columns of a key: one by one, or the JSON array that leaves carry.
+
+    Raises:
+        InvalidRequestError: There is none.
+    """
+    if not key:
+        raise InvalidRequestError("a row is named by table and key")
+    if len(key) == 1 and key[0].startswith("["):
+        try:
+            return msgspec.json.decode(key[0], type=list[str])
+        except msgspec.DecodeError:
+            return key  # a key's text may begin like an array
+    return key
+
+
+def json_response(body: msgspec.Struct) -> Response[bytes]:
+    """Return *body* as JSON."""
+    return Response(msgspec.json.encode(body), media_type=MediaType.JSON)

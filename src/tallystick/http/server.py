@@ -1,0 +1,104 @@
+"""
+The server process: granian in this process's event loop, until it is told to stop.
+
+On SIGTERM or SIGINT it stops accepting and finishes the requests that it has (log.md, 6.4).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from pathlib import Path
+from typing import Final
+
+import structlog
+from granian.constants import Interfaces
+from granian.log import LogLevels
+from granian.server.embed import Server
+from litestar.types import ASGIApp
+
+from tallystick.config import Settings
+from tallystick.db import Database
+from tallystick.http.app import Pages, create_app
+from tallystick.http.authorize import OPERATOR_KEY_FILE, load_authorizer
+from tallystick.http.services import Services
+from tallystick.outbox import EventNotifier
+from tallystick.publish import Publisher
+from tallystick.seal.logs import KeyRing
+
+BACKLOG: Final = 1024
+
+logger = structlog.get_logger(__name__)
+
+
+def serve(settings: Settings, *, pages: Pages | None = None) -> None:
+    """
+    Serve HTTP at the host and port of *settings* until SIGTERM or SIGINT.
+
+    Raises:
+        KeyPermissionsError: The operator's key file is open to others.
+    """
+    assert settings.database_url is not None, "whoever serves says which database"
+    with contextlib.ExitStack() as stack:
+        database = stack.enter_context(
+            Database(
+                settings.database_url, pool_size=settings.pool_size, application="tallystick-http"
+            )
+        )
+        read_database = None
+        if settings.read_database_url is not None:
+            read_database = stack.enter_context(
+                Database(
+                    settings.read_database_url,
+                    pool_size=settings.pool_size,
+                    application="tallystick-http-reads",
+                )
+            )
+        app = create_app(make_services(settings, database, read_database), pages=pages)
+        asyncio.run(run_server(app, host=settings.host, port=settings.port))
+
+
+def make_services(
+    settings: Settings, database: Database, read_database: Database | None = None
+) -> Services:
+    """Return the slices over *database* as the handlers want them."""
+    return Services(
+        database=database,
+        publisher=Publisher(
+            database, read_database=read_database, tile_cache_mb=settings.tile_cache_mb
+        ),
+        authorizer=load_authorizer(operator_key_path(settings)),
+        keys=KeyRing(settings.keys.absolute()),
+        notifier=EventNotifier(database),
+        origin_prefix=settings.origins,
+    )
+
+
+def operator_key_path(settings: Settings) -> Path:
+    """Return where the operator's key is."""
+    return settings.data_dir.absolute() / OPERATOR_KEY_FILE
+
+
+async def run_server(app: ASGIApp, *, host: str, port: int) -> None:
+    """Serve *app* until the process is told to stop."""
+    server = make_server(app, host=host, port=port)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.stop)
+    logger.info("http.serving", address=f"{host}:{port}")
+    await server.serve()
+    logger.info("http.stopped")
+
+
+def make_server(app: ASGIApp, *, host: str, port: int) -> Server:
+    """Return the server of *app*; its `serve` runs in the caller's event loop."""
+    return Server(
+        app,
+        address=host,
+        port=port,
+        interface=Interfaces.ASGI,
+        backlog=BACKLOG,
+        log_level=LogLevels.warning,
+        websockets=False,
+    )
