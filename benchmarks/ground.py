@@ -162,6 +162,6 @@ def running_ground(scale: Scale) -> Iterator[Ground]:
 def value(url: str, query: str, *parameters: object) -> Any:
     """Return the first value of a query."""
     with psycopg.connect(url, autocommit=True) as connection:
-        row = connection.execute(query, parameters).fetchone()  # type: ignore[call-overload]
+        row = connection.execute(query, parameters).fetchone()
     assert row is not None
     return row[0]

@@ -54,7 +54,7 @@ class Screen:
     def _moving(self) -> Progress:
         return Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
             TextColumn("{task.fields[count]}"),
             TimeElapsedColumn(),

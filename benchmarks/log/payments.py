@@ -29,7 +29,8 @@ COLUMNS: Final = """
   note text
 """
 ROWS: Final = """
-  SELECT g, mod(g, 1000)::text, mod(g, 10000) / 100.0, date '2026-01-02' + mod(g, 28)::integer, g::text
+  SELECT g, mod(g, 1000)::text, mod(g, 10000) / 100.0, date '2026-01-02' + mod(g, 28)::integer,
+    g::text
   FROM generate_series(%s::bigint, %s::bigint) AS g
 """
 

@@ -93,7 +93,8 @@ def test_rules_carry_their_evidence(database):
     with pytest.raises(IllegalTransitionError) as raised, database.transaction() as tx:
         tx.execute(
             Query(
-                b"INSERT INTO tally.outbox_cursors (sink, kind, status) VALUES ('a', 'sse', 'paused')"
+                b"INSERT INTO tally.outbox_cursors (sink, kind, status)"
+                b" VALUES ('a', 'sse', 'paused')"
             )
         )
     assert raised.value.evidence == {

@@ -43,8 +43,8 @@ def fill_evidence(connection: psycopg.Connection) -> None:
     """Put a row into each append-only table, so that row triggers have something to refuse."""
     connection.execute("INSERT INTO tally.verification_logs (log_name) VALUES ('one')")
     connection.execute(
-        "INSERT INTO tally.merkle_log (log_id, leaf_index, log_name, source_key, op, via, seq, leaf,"
-        " leaf_hash, processed_at) VALUES (1, 0, 'one', '[]', 'A', 'a', 1, 'x', sha256('x'), now())"
+        "INSERT INTO tally.merkle_log (log_id, leaf_index, log_name, source_key, op, via, seq,"
+        " leaf, leaf_hash, processed_at) VALUES (1, 0, 'one', '[]', 'A', 'a', 1, 'x', sha256('x'), now())"
     )
 
 
@@ -209,7 +209,7 @@ STATUS_COLUMNS = {
 
 @pytest.mark.parametrize("table", STATUS_COLUMNS)
 def test_every_other_transition_is_refused(connection, table):
-    """log 11: every pair of states that is no row of status_transitions is TS001, for the owner too."""
+    """log 11: a pair of states that is no row of status_transitions is TS001, for the owner too."""
     connection.execute(STATUS_COLUMNS[table])
     states = [
         state

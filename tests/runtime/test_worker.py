@@ -124,6 +124,9 @@ def test_two_processes_seal_twenty_logs(
         tally_process("worker", environment=environment, output=tmp_path / "two"),
         psycopg.connect(database_url, autocommit=True) as watch,
     ):
+        # Both attend to new sources at first, one waiting for the other's pages.
+        assert wait_until_sealed(database, "tally", timeout_seconds=30)
+        time.sleep(2)
         with writing(database_url, *tables, pause=0.01) as writers:
             until(lambda: sealed_rows(watch, "log0", "t0") > 0, what="nothing is sealed")
             end = time.monotonic() + 6

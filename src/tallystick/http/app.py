@@ -7,6 +7,7 @@ problem document; what nobody expected becomes one that says nothing.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any, Final
 
 import psycopg
 import structlog
-from litestar import Litestar, Request, Response
+from litestar import Litestar, Response
 from litestar.connection import ASGIConnection
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
@@ -24,6 +25,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.types import ASGIApp, Receive, Send
 
 from tallystick.errors import Error
+from tallystick.http.asked import AnyRequest, LogName, Served
 from tallystick.http.authorize import Principal, check_need
 from tallystick.http.errors import (
     BodyTooLargeError,
@@ -47,12 +49,13 @@ from tallystick.http.static import StaticTree
 from tallystick.publish import PublishedHead, Publisher
 from tallystick.seal.errors import InvalidRequestError, LogNotFoundError
 
-AnyRequest = Request[Any, Any, Any]
 AnyConnection = ASGIConnection[Any, Any, Any, Any]
 
 MAX_BODY_BYTES: Final = 1_000_000
 """Descriptions of logs and sources; pushed entries have their own, smaller bound."""
 EXISTS: Final = "/logs/{log}/exists"
+PROVIDED: Final = ("services", "last_health", "api_document", "head", "principal")
+"""What handlers are given that is no parameter of the request."""
 ERROR_OF_STATUS: Final[Mapping[int, type[Error]]] = {
     HTTPStatus.UNAUTHORIZED: UnauthenticatedError,
     HTTPStatus.FORBIDDEN: ScopeMissingError,
@@ -114,7 +117,6 @@ def create_app(services: Services, *, pages: Pages | None = None) -> ASGIApp:
 def make_api(services: Services) -> Litestar:
     """Return the routes of the framework, each with its need."""
     last_health = operations.LastHealth()
-    described: dict[str, Any] = {}
 
     @asynccontextmanager
     async def run(_app: Litestar) -> AsyncIterator[None]:
@@ -130,7 +132,7 @@ def make_api(services: Services) -> Litestar:
         dependencies={
             "services": Provide(lambda: services, sync_to_thread=False),
             "last_health": Provide(lambda: last_health, sync_to_thread=False),
-            "api_document": Provide(lambda: described, sync_to_thread=False),
+            "api_document": Provide(api_document, sync_to_thread=True),
             "head": Provide(provide_head, sync_to_thread=False),
             "principal": Provide(provide_principal, sync_to_thread=False),
         },
@@ -140,13 +142,7 @@ def make_api(services: Services) -> Litestar:
             psycopg.DataError: tell_data_error,
             Exception: tell_defect,
         },
-        openapi_config=OpenAPIConfig(
-            title=documents.TITLE,
-            version="0",
-            use_handler_docstrings=True,
-            render_plugins=[],
-            path="/schema",
-        ),
+        openapi_config=None,
         request_max_body_size=MAX_BODY_BYTES,
         lifespan=[run],
         logging_config=None,
@@ -154,8 +150,30 @@ def make_api(services: Services) -> Litestar:
     )
     missing = check_needs(app)
     assert not missing, f"http/scopes.py and the routes disagree on {missing}"
-    described.update(documents.describe_api(app))
     return app
+
+
+@functools.cache
+def api_document() -> dict[str, Any]:
+    """
+    The OpenAPI document of the routes, made when it is first asked for.
+
+    The framework would serve it with pages of its own, which load scripts from elsewhere; so
+    the one that describes is not the one that serves.
+    """
+    described = Litestar(
+        route_handlers=ROUTES,
+        dependencies={name: Provide(nothing, sync_to_thread=False) for name in PROVIDED},
+        openapi_config=OpenAPIConfig(
+            title=documents.TITLE, version="0", use_handler_docstrings=True
+        ),
+        logging_config=None,
+    )
+    return documents.describe_api(described)
+
+
+def nothing() -> None:
+    """Stand for what is provided, where routes are only described."""
 
 
 def mount(api: ASGIApp, pages: ASGIApp, is_page: Callable[[Mapping[str, Any]], bool]) -> ASGIApp:
@@ -194,7 +212,7 @@ def guard(connection: AnyConnection, handler: BaseRouteHandler) -> None:
     check_need(need, principal, head)
 
 
-def provide_head(services: Services, log: str) -> PublishedHead:
+def provide_head(services: Served, log: LogName) -> PublishedHead:
     """
     The published head of the log that the path names.
 

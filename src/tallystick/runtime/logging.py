@@ -29,6 +29,7 @@ PARTS: Final = (
     "method",
     "route",
     "status",
+    "address",
 )
 """Which part of the program speaks: numbers, and names that an operator or the program gave."""
 LAST: Final = ("error",)

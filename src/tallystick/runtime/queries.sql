@@ -37,7 +37,7 @@ FROM (SELECT created_at FROM tally.outbox_events WHERE position IS NULL LIMIT 10
 -- name: server_facts
 -- Who we are, what the server is, and how far its clock is from ours.
 SELECT current_user::text, current_setting('server_version'), current_setting('fsync') = 'on',
-       pg_is_in_recovery(), clock_timestamp(), to_regprocedure('tally.set_test_clock(timestamp with time zone)') IS NOT NULL,
+       pg_is_in_recovery(), clock_timestamp(), to_regproc('tally.set_test_clock') IS NOT NULL,
        (SELECT seqcache FROM pg_sequence WHERE seqrelid = 'tally.capture_seq'::regclass)
 
 -- name: missing_rights

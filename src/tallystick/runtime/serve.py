@@ -11,10 +11,13 @@ from collections.abc import Callable
 from litestar.types import ASGIApp
 
 from tallystick.config import Settings
+from tallystick.db import Database
 from tallystick.errors import Error
 from tallystick.http import Pages
 from tallystick.http import serve as serve_http
 from tallystick.publish import Publisher
+from tallystick.runtime.house import origin_prefix
+from tallystick.runtime.place import database_url
 from tallystick.web import is_page, make_explorer
 
 
@@ -23,9 +26,17 @@ def serve(settings: Settings) -> None:
     Serve the API and the pages at the host and port of *settings* until SIGTERM or SIGINT.
 
     Raises:
+        NoDatabaseError: No database is set, and none is embedded.
+        DatabaseUnavailableError: It does not answer, and the origins' prefix is not set.
         KeyPermissionsError: The operator's key file is open to others.
     """
-    serve_http(settings, pages=Pages(is_page, make_pages))
+    url = database_url(settings)
+    prefix = settings.origin_prefix
+    if prefix is None:
+        with Database(url, pool_size=1) as database, database.transaction(read_only=True) as tx:
+            prefix = origin_prefix(tx, settings)
+    resolved = settings.model_copy(update={"database_url": url, "origin_prefix": prefix})
+    serve_http(resolved, pages=Pages(is_page, make_pages))
 
 
 def make_pages(

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -36,7 +37,7 @@ from tallystick.errors import Error
 from tallystick.runtime import store, watchdog
 from tallystick.runtime.children import Child
 from tallystick.runtime.errors import AddressInUseError, StartTimeoutError
-from tallystick.runtime.house import initialise
+from tallystick.runtime.house import initialise, origin_prefix
 from tallystick.runtime.place import (
     DATABASE,
     embedded_server,
@@ -112,7 +113,9 @@ class Supervisor:
             url = self._server.url(DATABASE)
             url_file = write_url_file(settings, url)
         initialise(settings, url)
-        environment = child_environment(settings)
+        with Database(url, pool_size=1) as database, database.transaction(read_only=True) as tx:
+            prefix = origin_prefix(tx, settings)
+        environment = child_environment(settings, prefix=prefix)
         self._children = [
             Child("worker", ["worker", "--supervised"], environment),
             Child("serve", ["serve", "--supervised"], environment),
@@ -220,9 +223,16 @@ class Supervisor:
                 signal.signal(number, handler)
 
 
-def child_environment(settings: Settings) -> dict[str, str]:
+def child_environment(settings: Settings, *, prefix: str) -> dict[str, str]:
     """Return what tells a child the same settings; the password stays in its file."""
+    measures = settings.data_dir.absolute() / "metrics"
+    # What an earlier run counted is not this one's.
+    shutil.rmtree(measures, ignore_errors=True)
+    measures.mkdir(mode=0o700)
     given = {
+        "TALLY_ORIGIN_PREFIX": prefix,
+        # Worker and server keep their metrics together here; the server shows them.
+        "PROMETHEUS_MULTIPROC_DIR": str(measures),
         "TALLY_DATA_DIR": str(settings.data_dir.absolute()),
         "TALLY_KEY_DIR": str(settings.keys.absolute()),
         "TALLY_HOST": settings.host,

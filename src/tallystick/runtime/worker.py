@@ -129,15 +129,12 @@ def observe() -> SealObserver:
     """Return what counts each batch, and tells the log of it at level debug: there are many."""
 
     def sealed(result: SealResult) -> None:
-        label = metrics.log_label(result.log_name)
-        metrics.SEALED_ROWS.labels(label).inc(result.rows)
-        metrics.CHECKPOINTS.labels(label).inc()
-        metrics.BATCH_ROWS.observe(result.rows)
-        for phase, seconds in result.phases.items():
-            metrics.SEAL_SECONDS.labels(label, phase).observe(seconds)
-        if result.oldest_captured_at_seconds is not None:
-            waited = time.time() - result.oldest_captured_at_seconds
-            metrics.COMMIT_TO_CHECKPOINT_SECONDS.observe(max(0.0, waited))
+        metrics.count_batch(
+            result.log_name,
+            rows=result.rows,
+            phases=result.phases,
+            oldest_captured_at_seconds=result.oldest_captured_at_seconds,
+        )
         logger.debug(
             "seal.batch",
             log=result.log_name,

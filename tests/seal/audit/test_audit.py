@@ -250,7 +250,8 @@ def test_false_cosignature_is_named(bench):
             (bench.log.log_id, vkey),
         )
         connection.execute(
-            "INSERT INTO tally.cosignatures (log_id, tree_size, witness_name, line, signed_at_seconds)"
+            "INSERT INTO tally.cosignatures"
+            " (log_id, tree_size, witness_name, line, signed_at_seconds)"
             " VALUES (%s, %s, 'witness.example/w1', %s, 1)",
             (bench.log.log_id, bench.size(), line),
         )

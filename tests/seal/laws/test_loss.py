@@ -172,7 +172,7 @@ def test_connection_cut_at_each_statement(bench):
     bench.seal_all()
     size = 300
     outcomes: list[int] = []
-    for at, after in itertools.product(itertools.count(1), (False, True)):
+    for at, after in ((place, after) for place in itertools.count(1) for after in (False, True)):
         bench.push(b"one", b"two", b"three")
         with cut_statements(bench.url, at=at, after=after) as cutter:
             if is_cut := _fails(lambda: sequencer.seal_once(bench.log.log_id)):

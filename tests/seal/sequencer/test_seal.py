@@ -175,7 +175,7 @@ def test_poison_row_is_quarantined(bench):
 
 
 def test_damaged_tiles_fail_the_log(bench):
-    """A head that the tiles do not lead to signs nothing more: the log is failed, with both roots."""
+    """A head that the tiles do not lead to is never built on: the log fails, with both roots."""
     bench.push(b"one", b"two")
     bench.seal_all()
     with psycopg.connect(bench.url) as connection:
@@ -206,7 +206,7 @@ def test_guard_remembers_the_last_note(bench):
 
 
 def test_restored_backup_signs_nothing(bench):
-    """log 21: a database behind its guard is failed with RollbackError before anything is signed."""
+    """log 21: a database behind its guard fails with RollbackError before anything is signed."""
     bench.push(b"one")
     bench.seal_all()
     path = guard_path(bench.keys.directory, bench.log.log_name)

@@ -92,7 +92,7 @@ def serve(
 
     if supervised:
         stop_with_parent()
-    run_server(resolved(settings))
+    run_server(settings)
 
 
 def worker(*, supervised: Supervised = False, place: Place = HERE) -> None:
@@ -161,8 +161,3 @@ def settings_with(place: Place, host: str | None, port: int | None) -> Settings:
         host=host,
         port=port,
     )
-
-
-def resolved(settings: Settings) -> Settings:
-    """Return *settings* with the embedded server's URL where none was set."""
-    return settings.model_copy(update={"database_url": database_url(settings)})

@@ -526,6 +526,10 @@ DECLARE
   rows_sql text := p_rows;
 BEGIN
   SELECT * INTO STRICT source FROM tally.verification_sources WHERE source_no = p_source_no;
+  IF NOT source.key_columns <@ places THEN
+    PERFORM tally.refuse('TS109', format('a key column of %s is gone: the source must be detached and added anew', source.source_table),
+      jsonb_build_object('table', source.source_table, 'columns', to_jsonb(source.key_columns)));
+  END IF;
   SELECT CASE WHEN count(*) = 1 AND bool_and(tally.base_type(c.type) IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype))
     THEN min(tally.column_reference('r', c.name, places)) || '::bigint' ELSE 'NULL::bigint' END
   INTO source_id FROM tally.recorded_columns(p_source_no) AS c WHERE c.name = ANY (source.key_columns);
@@ -851,6 +855,25 @@ AS $$
 $$;
 COMMENT ON FUNCTION tally.capture_settings(integer) IS 'The SET clauses that the output of a source''s columns needs.';
 
+CREATE FUNCTION tally.set_output_formats(p_formats text[]) RETURNS text[]
+LANGUAGE plpgsql SET search_path = pg_catalog
+AS $$
+DECLARE
+  names CONSTANT text[] := '{bytea_output,datestyle,extra_float_digits,intervalstyle,lc_monetary,timezone}';
+  before CONSTANT text[] := ARRAY(SELECT current_setting(n.name) FROM unnest(names) WITH ORDINALITY AS n (name, place) ORDER BY n.place);
+BEGIN
+  PERFORM set_config(f.name, f.value, true) FROM unnest(names, p_formats) AS f (name, value);
+  RETURN before;
+END $$;
+COMMENT ON FUNCTION tally.set_output_formats(text[]) IS
+  'Sets bytea_output, datestyle, extra_float_digits, intervalstyle, lc_monetary and timezone for the rest of the transaction; returns what they were.';
+
+CREATE FUNCTION tally.pin_output_formats() RETURNS text[]
+LANGUAGE sql SET search_path = pg_catalog
+AS $$ SELECT tally.set_output_formats('{hex,"ISO, YMD",1,postgres,C,UTC}') $$;
+COMMENT ON FUNCTION tally.pin_output_formats() IS
+  'For the rest of the transaction prints values as records hold them; who runs a capture_select outside a trigger calls it first, under search_path = pg_catalog. Returns what the formats were.';
+
 CREATE FUNCTION tally.capture_branch(p_source_no integer, p_op text, p_rule tally.capture_rule) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog
 AS $$
@@ -915,13 +938,14 @@ DECLARE
   at CONSTANT timestamptz := tally.clock();
   head CONSTANT text := %8$s;
   role CONSTANT text := to_json(session_user::text);
-  is_fresh CONSTANT boolean := current_setting('transaction_isolation') = 'read committed';
+  is_fresh CONSTANT boolean := current_setting('transaction_isolation') NOT IN ('repeatable read', 'serializable');
   is_current boolean;
   has_doubles boolean := false;
   mine CONSTANT text := ' ' || TG_RELID || '.' || TG_OP || '=';
   stack text := current_setting('tally.nest_%1$s', true);
   entry bigint := 0;
   first bigint;
+  formats text[];
 BEGIN
 %3$s
   IF here.stack = here.mine || '0' THEN
@@ -940,10 +964,15 @@ BEGIN
   END IF;
 %6$s
   IF NOT here.is_current THEN
+    -- The settings of this function are those of the columns that it was generated for.
+    here.formats := tally.pin_output_formats();
     EXECUTE tally.capture_insert_sql(%1$s, TG_OP, '$1', '$2', '$3', true) USING here.at, here.head, here.role;
   END IF;
   IF here.entry > 0 AND %7$L THEN
     PERFORM tally.merge_nested(%1$s, here.entry, here.first, here.at);
+  END IF;
+  IF NOT here.is_current THEN
+    here.formats := tally.set_output_formats(here.formats);
   END IF;
   RETURN NULL;
 END $capture$$f$,
@@ -957,12 +986,15 @@ END $capture$$f$,
     source.key_columns <> '{}', tally.head_sql('here.at'));
   EXECUTE format($f$
 CREATE OR REPLACE FUNCTION tally.truncate_%1$s() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog %2$s
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog
 AS $capture$
+DECLARE
+  formats text[] := tally.pin_output_formats();
 BEGIN
   PERFORM tally.capture_truncate(%1$s, TG_RELID);
+  formats := tally.set_output_formats(formats);
   RETURN NULL;
-END $capture$$f$, source.source_no, tally.capture_settings(source.source_no));
+END $capture$$f$, source.source_no);
   EXECUTE format('REVOKE EXECUTE ON FUNCTION tally.capture_%1$s(), tally.truncate_%1$s() FROM PUBLIC', source.source_no);
   -- Only who may create triggers on the table may use them there; on a table of his own he could queue rows in its name.
   EXECUTE format('GRANT EXECUTE ON FUNCTION tally.capture_%1$s(), tally.truncate_%1$s(), tally.begin_capture() TO %2$s',
@@ -1118,17 +1150,6 @@ BEGIN
   PERFORM tally.drop_capture(drop_capture_triggers.source_no);
 END $$;
 COMMENT ON FUNCTION tally.drop_capture_triggers(integer) IS 'Drops the triggers of a source wherever they stand, and its functions; the caller owns the tables.';
-
-CREATE FUNCTION tally.pin_output_formats() RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog
-AS $$
-BEGIN
-  PERFORM set_config('timezone', 'UTC', true), set_config('datestyle', 'ISO, YMD', true), set_config('intervalstyle', 'postgres', true),
-    set_config('bytea_output', 'hex', true), set_config('extra_float_digits', '1', true), set_config('lc_monetary', 'C', true),
-    set_config('search_path', 'pg_catalog', true);
-END $$;
-COMMENT ON FUNCTION tally.pin_output_formats() IS
-  'For the rest of the transaction prints values as records hold them; whoever runs a capture_select himself calls it first.';
 
 REVOKE EXECUTE ON FUNCTION tally.create_capture(integer), tally.drop_capture(integer), tally.queue_control(integer, integer, text, jsonb)
   FROM PUBLIC;

@@ -290,7 +290,8 @@ BEGIN
         SELECT m.relation FROM unnest(members) AS m (relation)
         WHERE m.relation <> ALL (source.covered_relations) AND NOT EXISTS (
           SELECT FROM pg_inherits AS i
-          WHERE i.inhrelid = m.relation AND i.inhparent = ANY (members) AND i.inhparent <> ALL (source.covered_relations)))
+          WHERE i.inhrelid = m.relation AND i.inhparent = ANY (members) AND i.inhparent <> ALL (source.covered_relations))
+        ORDER BY m.relation)
   WHERE source_no = p_source_no;
 END $$;
 COMMENT ON FUNCTION tally.cover_members_v1(integer) IS 'Notes which tables of a source have triggers now; the rows of new ones are still to be queued.';

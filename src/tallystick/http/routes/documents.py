@@ -6,15 +6,15 @@ import html
 from typing import Any, Final
 
 import msgspec
-from litestar import Litestar, MediaType, Request, Response, get
+from litestar import Litestar, MediaType, Response, get
+from litestar.di import NamedDependency
 
 from tallystick import __version__
 from tallystick.errors import Error, all_errors
+from tallystick.http.asked import AnyRequest
 from tallystick.http.errors import RouteNotFoundError
 from tallystick.http.problems import status_of, title_of
 from tallystick.http.scopes import NEEDS, STATIC_NEEDS, Need
-
-AnyRequest = Request[Any, Any, Any]
 
 TITLE: Final = "Tallystick"
 STATIC_SUMMARIES: Final = {
@@ -75,13 +75,13 @@ def static_operation(path: str) -> dict[str, Any]:
 
 
 @get("/openapi.json", sync_to_thread=False)
-def get_openapi(api_document: dict[str, Any]) -> Response[bytes]:
+def get_openapi(api_document: NamedDependency[dict[str, Any]]) -> Response[bytes]:
     """This API, described for tools (OpenAPI 3.1)."""
     return Response(msgspec.json.encode(api_document), media_type=MediaType.JSON)
 
 
 @get("/docs", sync_to_thread=False)
-def get_docs(api_document: dict[str, Any]) -> Response[str]:
+def get_docs(api_document: NamedDependency[dict[str, Any]]) -> Response[str]:
     """This API, described for people."""
     return Response(render_docs(api_document), media_type=MediaType.HTML, headers=PAGE_HEADERS)
 

@@ -8,17 +8,16 @@ the key has.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from typing import Annotated, Any, Final
+from typing import Final
 
 import msgspec
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.concurrency import sync_to_thread
-from litestar.params import Parameter
 from litestar.response import Stream
 
 from tallystick.clock import format_time
 from tallystick.http.answers import Page
-from tallystick.http.authorize import Principal
+from tallystick.http.asked import After, AnyRequest, Caller, Limit, Served, Text, Texts
 from tallystick.http.errors import UnauthenticatedError
 from tallystick.http.parameters import (
     check_limit,
@@ -26,12 +25,10 @@ from tallystick.http.parameters import (
     parse_number,
     parse_number_cursor,
 )
-from tallystick.http.routes.leaves import After, Limit
 from tallystick.http.routes.trees import json_response
 from tallystick.http.services import Services
 from tallystick.outbox import Event, EventPage, Position, read_events, reader_with
 
-AnyRequest = Request[Any, Any, Any]
 Read = Callable[[Position, int], EventPage]
 
 COMMENT_SECONDS: Final = 15.0
@@ -56,11 +53,11 @@ class EventItem(msgspec.Struct, frozen=True):
 @get("/api/v1/events", sync_to_thread=True)
 def get_events(
     request: AnyRequest,
-    services: Services,
-    principal: Principal | None,
-    topic: Annotated[list[str] | None, Parameter(description="Only these topics.")] = None,
-    key: str | None = None,
-    user_id: str | None = None,
+    services: Served,
+    principal: Caller,
+    topic: Texts = None,
+    key: Text = None,
+    user_id: Text = None,
     limit: Limit = None,
     after: After = None,
 ) -> Response[bytes] | Stream:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from litestar import Request, get
-from litestar.params import Parameter
+from litestar import get
+from litestar.params import FromQuery, QueryParameter
 
 from tallystick.http.answers import (
     Entry,
@@ -18,7 +18,20 @@ from tallystick.http.answers import (
     record_in,
     version_item,
 )
-from tallystick.http.authorize import Principal, may_see
+from tallystick.http.asked import (
+    After,
+    AnyRequest,
+    Caller,
+    Head,
+    Index,
+    Key,
+    Limit,
+    Number,
+    Served,
+    Text,
+    Texts,
+)
+from tallystick.http.authorize import may_see
 from tallystick.http.parameters import (
     check_limit,
     format_cursor,
@@ -26,15 +39,10 @@ from tallystick.http.parameters import (
     parse_moment,
     parse_number_cursor,
 )
-from tallystick.http.routes.trees import Key, Number, key_columns
+from tallystick.http.routes.trees import key_columns
 from tallystick.http.scopes import ENTRIES
-from tallystick.http.services import Services
 from tallystick.publish import PublishedHead, RowKey, SearchFilter
 from tallystick.seal.errors import InvalidRequestError
-
-AnyRequest = Request[Any, Any, Any]
-Limit = Annotated[int | None, Parameter(description="1 to 1000, 100 by default.")]
-After = Annotated[str | None, Parameter(description="The `next` of the page before.")]
 
 NOT_COLUMNS = frozenset({"table", "op", "role", "actor", "from", "to", "limit", "after", "column"})
 """Parameters of a search; whatever else there is names a column."""
@@ -43,7 +51,7 @@ MAX_CONDITIONS = 32
 
 @get("/logs/{log:str}/entries", sync_to_thread=True)
 def get_entries(
-    services: Services, head: PublishedHead, limit: Limit = None, after: After = None
+    services: Served, head: Head, limit: Limit = None, after: After = None
 ) -> LogPage[Entry]:
     """Leaves in the order of their indexes; a page has at most 8 MB of them."""
     first = head.minimum_index if after is None else parse_number_cursor(after) + 1
@@ -59,7 +67,7 @@ def get_entries(
 
 
 @get("/logs/{log:str}/entries/{index:int}", sync_to_thread=True)
-def get_entry(services: Services, head: PublishedHead, index: int) -> OneEntry:
+def get_entry(services: Served, head: Head, index: Index) -> OneEntry:
     """One leaf."""
     entry = services.publisher.entry(head, index)
     return OneEntry(
@@ -73,12 +81,12 @@ def get_entry(services: Services, head: PublishedHead, index: int) -> OneEntry:
 
 @get("/logs/{log:str}/rows", sync_to_thread=True)
 def get_rows(
-    services: Services,
-    principal: Principal | None,
-    head: PublishedHead,
-    table: str,
+    services: Served,
+    principal: Caller,
+    head: Head,
+    table: FromQuery[str],
     key: Key = None,
-    at_size: Number | None = None,
+    at_size: Number = None,
     limit: Limit = None,
     after: After = None,
 ) -> RowPage:
@@ -115,17 +123,15 @@ def get_rows(
 @get("/logs/{log:str}/search", sync_to_thread=True)
 def search(
     request: AnyRequest,
-    services: Services,
-    head: PublishedHead,
-    table: str | None = None,
-    op: str | None = None,
-    role: str | None = None,
-    actor: str | None = None,
-    at_from: Annotated[str | None, Parameter(query="from")] = None,
-    at_to: Annotated[str | None, Parameter(query="to")] = None,
-    column: Annotated[
-        list[str] | None, Parameter(description="name=value, each a condition.")
-    ] = None,
+    services: Served,
+    head: Head,
+    table: Text = None,
+    op: Text = None,
+    role: Text = None,
+    actor: Text = None,
+    at_from: Annotated[str | None, QueryParameter(name="from")] = None,
+    at_to: Annotated[str | None, QueryParameter(name="to")] = None,
+    column: Texts = None,
     limit: Limit = None,
     after: After = None,
 ) -> LogPage[Version]:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 from litestar import Response, delete, get, patch, post
+from litestar.params import JSONBody
 
 from tallystick.db import Transaction
 from tallystick.http.answers import (
@@ -27,17 +28,15 @@ from tallystick.http.answers import (
     optional_time,
     source_item,
 )
-from tallystick.http.authorize import Principal
+from tallystick.http.asked import After, Caller, Head, Limit, LogName, Served, TableName
 from tallystick.http.parameters import (
     check_limit,
     format_cursor,
     parse_cursor,
     parse_number_cursor,
 )
-from tallystick.http.routes.leaves import After, Limit
 from tallystick.http.scopes import READ
 from tallystick.http.services import Services
-from tallystick.publish import PublishedHead
 from tallystick.seal.audit import list_findings
 from tallystick.seal.logs import (
     Log,
@@ -128,7 +127,7 @@ class SourceState(Body, frozen=True, kw_only=True):
 
 @get("/logs", sync_to_thread=False)
 def get_logs(
-    services: Services, principal: Principal | None, limit: Limit = None, after: After = None
+    services: Served, principal: Caller, limit: Limit = None, after: After = None
 ) -> Page[LogItem]:
     """The public logs by name; all of them with the scope log:read."""
     sees_all = principal is not None and READ.scope in principal.scopes
@@ -148,7 +147,7 @@ def get_logs(
 
 
 @post("/logs", sync_to_thread=True)
-def post_log(services: Services, data: NewLog) -> Response[LogState]:
+def post_log(services: Served, data: JSONBody[NewLog]) -> Response[LogState]:
     """Make a log; one of this name whose fields all agree is answered as it is."""
     fields = msgspec.structs.asdict(data)
     log_name = fields.pop("log_name")
@@ -166,14 +165,14 @@ def post_log(services: Services, data: NewLog) -> Response[LogState]:
 
 
 @patch("/logs/{log:str}", sync_to_thread=True)
-def patch_log(services: Services, log: str, data: LogChanges) -> LogState:
+def patch_log(services: Served, log: LogName, data: JSONBody[LogChanges]) -> LogState:
     """Change what may change of a log."""
     changes = msgspec.structs.asdict(data)
     return log_state(write(services, lambda tx: configure_log(tx, log, **changes)))
 
 
 @post("/logs/{log:str}/freeze", sync_to_thread=True)
-def post_freeze(services: Services, log: str) -> Response[LogState]:
+def post_freeze(services: Served, log: LogName) -> Response[LogState]:
     """Ask for the log's end: it freezes once no source is attached and its queue is empty."""
     found = write(services, lambda tx: freeze_log(tx, log))
     return Response(log_state(found), status_code=202)
@@ -181,7 +180,7 @@ def post_freeze(services: Services, log: str) -> Response[LogState]:
 
 @get("/logs/{log:str}/checkpoints", sync_to_thread=True)
 def get_checkpoints(
-    services: Services, head: PublishedHead, limit: Limit = None, after: After = None
+    services: Served, head: Head, limit: Limit = None, after: After = None
 ) -> LogPage[CheckpointItem]:
     """Signed checkpoints, the newest first."""
     size = check_limit(limit)
@@ -193,7 +192,7 @@ def get_checkpoints(
 
 
 @get("/logs/{log:str}/keys", sync_to_thread=True)
-def get_keys(services: Services, head: PublishedHead) -> LogPage[KeyItem]:
+def get_keys(services: Served, head: Head) -> LogPage[KeyItem]:
     """The log's public keys, the oldest first, each with the sizes that it signs."""
     with services.database.transaction(read_only=True) as tx:
         keys = list_keys(tx, head.log_name)
@@ -202,7 +201,7 @@ def get_keys(services: Services, head: PublishedHead) -> LogPage[KeyItem]:
 
 @get("/logs/{log:str}/witnesses", sync_to_thread=True)
 def get_witnesses(
-    services: Services, head: PublishedHead, limit: Limit = None, after: After = None
+    services: Served, head: Head, limit: Limit = None, after: After = None
 ) -> LogPage[WitnessItem]:
     """Who is asked to cosign the log's checkpoints, by name."""
     size = check_limit(limit)
@@ -227,7 +226,7 @@ def get_witnesses(
 
 @get("/logs/{log:str}/findings", sync_to_thread=True)
 def get_findings(
-    services: Services, head: PublishedHead, limit: Limit = None, after: After = None
+    services: Served, head: Head, limit: Limit = None, after: After = None
 ) -> LogPage[FindingItem]:
     """What audits and reconciles found, the newest first."""
     size = check_limit(limit)
@@ -242,7 +241,7 @@ def get_findings(
 
 @get("/logs/{log:str}/sources", sync_to_thread=True)
 def get_sources(
-    services: Services, head: PublishedHead, limit: Limit = None, after: After = None
+    services: Served, head: Head, limit: Limit = None, after: After = None
 ) -> LogPage[SourceItem]:
     """Which tables feed the log, by name."""
     size = check_limit(limit)
@@ -261,7 +260,7 @@ def get_sources(
 
 
 @post("/logs/{log:str}/sources", sync_to_thread=True)
-def post_source(services: Services, log: str, data: NewSource) -> Response[SourceState]:
+def post_source(services: Served, log: LogName, data: JSONBody[NewSource]) -> Response[SourceState]:
     """Let a table feed the log: from now on each change of it is captured."""
     fields: dict[str, Any] = msgspec.structs.asdict(data)
     table = fields.pop("source_table")
@@ -272,7 +271,7 @@ def post_source(services: Services, log: str, data: NewSource) -> Response[Sourc
 
 
 @delete("/logs/{log:str}/sources/{table:str}", status_code=200, sync_to_thread=True)
-def delete_source(services: Services, log: str, table: str) -> SourceState:
+def delete_source(services: Served, log: LogName, table: TableName) -> SourceState:
     """End a source: its triggers are dropped; its row and its leaves stay."""
     with services.database.transaction() as tx:
         source = detach_source(tx, log, table)

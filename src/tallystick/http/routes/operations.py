@@ -10,12 +10,14 @@ from typing import Any, Final, Literal
 
 import msgspec
 from litestar import Response, get, post
+from litestar.di import NamedDependency
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from tallystick import metrics
 from tallystick.clock import format_time
 from tallystick.db.errors import DatabaseUnavailableError
 from tallystick.http.answers import Body
+from tallystick.http.asked import Caller, Served
 from tallystick.http.authorize import Principal
 from tallystick.http.errors import UnauthenticatedError
 from tallystick.http.services import Services
@@ -68,7 +70,7 @@ class LastHealth:
 
 
 @get("/api/v1/health", sync_to_thread=True)
-def get_health(services: Services, last_health: LastHealth) -> Response[HealthBody]:
+def get_health(services: Served, last_health: NamedDependency[LastHealth]) -> Response[HealthBody]:
     """Database, migration, lag and witnesses; 503 when something is failing."""
     body = last_health.get(lambda: find_health(services))
     return health_response(body)
@@ -81,7 +83,7 @@ def get_live() -> dict[str, str]:
 
 
 @get("/api/v1/health/ready", sync_to_thread=True)
-def get_ready(services: Services, last_health: LastHealth) -> Response[HealthBody]:
+def get_ready(services: Served, last_health: NamedDependency[LastHealth]) -> Response[HealthBody]:
     """Whether reads can be served: the database answers and the heads were read."""
     body = last_health.get(lambda: find_health(services))
     is_ready = body.database == "ok" and services.publisher.is_loaded
@@ -123,26 +125,26 @@ def health_response(body: HealthBody) -> Response[HealthBody]:
 
 
 @get("/admin/status", sync_to_thread=True)
-def get_admin_status(services: Services) -> SealingBody:
+def get_admin_status(services: Served) -> SealingBody:
     """Whether sealing runs."""
     with services.database.transaction(read_only=True) as tx:
         return sealing_body(sealing_status(tx))
 
 
 @post("/admin/pause", status_code=200, sync_to_thread=True)
-def post_pause(services: Services, principal: Principal | None) -> SealingBody:
+def post_pause(services: Served, principal: Caller) -> SealingBody:
     """Take no further batch, in every process; capture and reading go on."""
     return switch(services, principal, "paused")
 
 
 @post("/admin/resume", status_code=200, sync_to_thread=True)
-def post_resume(services: Services, principal: Principal | None) -> SealingBody:
+def post_resume(services: Served, principal: Caller) -> SealingBody:
     """Seal again."""
     return switch(services, principal, "running")
 
 
 @post("/admin/stop", status_code=200, sync_to_thread=True)
-def post_stop(services: Services, principal: Principal | None) -> SealingBody:
+def post_stop(services: Served, principal: Caller) -> SealingBody:
     """Seal what was captured before, and then nothing."""
     return switch(services, principal, "stopping")
 
@@ -162,7 +164,7 @@ def sealing_body(sealing: Sealing) -> SealingBody:
 
 
 @get("/metrics", sync_to_thread=True)
-def get_metrics(services: Services) -> Response[bytes]:
+def get_metrics(services: Served) -> Response[bytes]:
     """Every measure, in the format of Prometheus."""
     set_gauges(services.publisher.log_gauges())
     server = services.publisher.server_gauges()

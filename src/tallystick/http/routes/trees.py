@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
 import msgspec
-from litestar import MediaType, Request, Response, get
-from litestar.params import Parameter
+from litestar import MediaType, Response, get
+from litestar.params import FromQuery
 
 from tallystick.clock import format_time
 from tallystick.http.answers import (
@@ -21,6 +19,17 @@ from tallystick.http.answers import (
     encoded,
     inclusion_proof,
 )
+from tallystick.http.asked import (
+    AnyRequest,
+    Head,
+    Key,
+    LeafBytes,
+    LogName,
+    Number,
+    Served,
+    Text,
+    Texts,
+)
 from tallystick.http.parameters import parse_binary, parse_hash, parse_indexes, parse_version
 from tallystick.http.services import Services
 from tallystick.publish import LeafProof, PublishedHead, RowKey
@@ -29,21 +38,9 @@ from tallystick.publish.heads import with_cosignatures
 from tallystick.seal.errors import InvalidRequestError
 from tallystick.tlog import Hash, LeafIndex, TreeSize, hash_leaf
 
-AnyRequest = Request[Any, Any, Any]
-Number = Annotated[int, Parameter(ge=0, le=2**53 - 1)]
-MAX_KEY_COLUMNS = 32
-"""PostgreSQL's own limit of columns in an index."""
-Key = Annotated[
-    list[str] | None,
-    Parameter(
-        max_items=MAX_KEY_COLUMNS,
-        description="The key's columns, one by one, or as one JSON array of their texts.",
-    ),
-]
-
 
 @get("/logs/{log:str}/root", sync_to_thread=True)
-def get_root(services: Services, head: PublishedHead, size: Number | None = None) -> Root:
+def get_root(services: Served, head: Head, size: Number = None) -> Root:
     """The root of the published tree, or of the one of `size` leaves."""
     if size is None or size == head.size:
         return Root(
@@ -82,13 +79,13 @@ def past_root(services: Services, head: PublishedHead, size: TreeSize) -> Root:
 
 
 @get("/logs/{log:str}/size", sync_to_thread=False)
-def get_size(head: PublishedHead) -> Size:
+def get_size(head: Head) -> Size:
     """How many leaves the log has published."""
     return Size(log_name=head.log_name, size=head.size)
 
 
 @get("/logs/{log:str}/exists", sync_to_thread=False)
-def get_exists(services: Services, log: str) -> Exists:
+def get_exists(services: Served, log: LogName) -> Exists:
     """Whether there is a log of this name."""
     return Exists(log_name=log, exists=log in services.publisher.heads.by_name)
 
@@ -96,16 +93,16 @@ def get_exists(services: Services, log: str) -> Exists:
 @get("/logs/{log:str}/proof", sync_to_thread=True)
 def get_proof(
     request: AnyRequest,
-    services: Services,
-    head: PublishedHead,
-    index: Number | None = None,
-    indexes: Annotated[list[str] | None, Parameter(description="Up to 100, or by commas.")] = None,
-    leaf: Annotated[str | None, Parameter(query="hash", description="Leaf bytes.")] = None,
-    leaf_hash: str | None = None,
-    table: str | None = None,
+    services: Served,
+    head: Head,
+    index: Number = None,
+    indexes: Texts = None,
+    leaf: LeafBytes = None,
+    leaf_hash: Text = None,
+    table: Text = None,
     key: Key = None,
-    version: str | None = None,
-    size: Number | None = None,
+    version: Text = None,
+    size: Number = None,
 ) -> Response[bytes]:
     """
     The proof of a leaf in the published tree, or in that of `size` leaves: by `index`, by
@@ -169,11 +166,11 @@ def proof_file(
 
 @get("/logs/{log:str}/consistency", sync_to_thread=True)
 def get_consistency(
-    services: Services,
-    head: PublishedHead,
-    old_root: str | None = None,
-    old_size: Number | None = None,
-    new_size: Number | None = None,
+    services: Served,
+    head: Head,
+    old_root: Text = None,
+    old_size: Number = None,
+    new_size: Number = None,
 ) -> Consistency:
     """The proof that the published tree, or that of `new_size`, extends an older one."""
     if (old_root is None) == (old_size is None):
@@ -185,10 +182,10 @@ def get_consistency(
 
 @get("/logs/{log:str}/has_leaf", sync_to_thread=True)
 def has_leaf(
-    services: Services,
-    head: PublishedHead,
-    leaf: Annotated[str | None, Parameter(query="hash", description="Leaf bytes.")] = None,
-    leaf_hash: str | None = None,
+    services: Served,
+    head: Head,
+    leaf: LeafBytes = None,
+    leaf_hash: Text = None,
 ) -> Exists:
     """Whether the published tree has a leaf, by its bytes (`hash`) or `leaf_hash`."""
     if (leaf is None) == (leaf_hash is None):
@@ -202,7 +199,7 @@ def has_leaf(
 
 
 @get("/logs/{log:str}/has_root", sync_to_thread=True)
-def has_root(services: Services, head: PublishedHead, root: str) -> RootExists:
+def has_root(services: Served, head: Head, root: FromQuery[str]) -> RootExists:
     """Whether a checkpoint with this root was signed."""
     size = services.publisher.find_root(head, parse_hash(root, name="root"))
     return RootExists(log_name=head.log_name, exists=size is not None, tree_size=size)

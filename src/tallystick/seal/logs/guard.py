@@ -8,8 +8,11 @@ another root, stops the log before anything is signed. Follows log.md, section 5
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from tallystick.seal.errors import RollbackError
@@ -36,7 +39,33 @@ def read_guard(path: Path) -> tuple[Checkpoint, str] | None:
 
 
 def write_guard(path: Path, note: str) -> None:
-    """Replace the guard by *note*: whole or not at all, and on disk when this returns."""
+    """
+    Replace the guard by *note*: whole or not at all, and on disk when this returns.
+
+    A guard that remembers a greater size is left as it is: processes write theirs after their
+    commits, so an earlier head may come later.
+    """
+    with locked_directory(path.parent):
+        remembered = read_guard(path)
+        if remembered is None or remembered[0].size <= parse_checkpoint(
+            parse_note(note.encode()).text
+        ).size:
+            replace_guard(path, note)
+
+
+@contextlib.contextmanager
+def locked_directory(directory: Path) -> Iterator[None]:
+    """Keep other processes of this machine from writing guards for the block."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def replace_guard(path: Path, note: str) -> None:
+    """Put *note* in the guard's place."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from tallystick.db import Database, Transaction
 from tallystick.outbox import emit
 from tallystick.pauses import pause_point
-from tallystick.seal.errors import DamagedLogError, EdgeMismatchError
+from tallystick.seal.errors import DamagedLogError, EdgeMismatchError, RollbackError
 from tallystick.seal.logs.guard import check_guard, guard_path, write_guard
 from tallystick.seal.logs.keys import KeyRing
 from tallystick.seal.logs.log import LogId, LogName
@@ -141,13 +141,9 @@ class Sequencer:
                 raise EdgeMismatchError(
                     "tally.capture_seq must have CACHE 1: with another the order is lost"
                 )
+            if not self._is_last(tx, log_id, head):
+                return None
             edge = self._edge(tx, log_id, state, head)
-            check_guard(
-                guard_path(self._keys.directory, head.log_name),
-                size=head.size,
-                root=head.root,
-                note=head.note,
-            )
             pause_point("seal.locked")  # A crash leaves nothing: nothing was written.
             # 3. One statement takes the rows and writes the leaves.
             batch, frozen = self._take(tx, log_id, head, start)
@@ -182,6 +178,25 @@ class Sequencer:
             oldest_captured_at_seconds=oldest.timestamp() if oldest else None,
             phases=watch.phases,
         )
+
+    def _is_last(self, tx: Transaction, log_id: LogId, head: store.Head) -> bool:
+        """
+        Return whether *head* is still the log's; without the lock another may have committed one.
+
+        Raises:
+            RollbackError: The guard knows a head that the database does not have.
+        """
+        path = guard_path(self._keys.directory, head.log_name)
+        try:
+            check_guard(path, size=head.size, root=head.root, note=head.note)
+        except RollbackError:
+            # A guard is written after its commit, so a head that is read after it is as late.
+            later = store.read_head(tx, log_id)
+            if later is None or later.size == head.size:
+                raise
+            check_guard(path, size=later.size, root=later.root, note=later.note)
+            return False
+        return True
 
     def _edge(self, tx: Transaction, log_id: LogId, state: LogState, head: store.Head) -> Edge:
         """Return the edge of the head's tree, from memory where it agrees, else from tiles."""

@@ -91,7 +91,11 @@ def permission_problems(source: Source, table: Table) -> list[Problem]:
         for allowed, words in (
             (table.owner_may_use_schema, f"use schema {table.schema}"),
             (table.owner_may_read, f"read {source.source_table}"),
-            (table.owner_may_lock, f"lock rows of {source.source_table}"),
+            # Rows without a key are never locked one by one.
+            (
+                table.owner_may_lock or source.is_keyed_by_full_row,
+                f"lock rows of {source.source_table}",
+            ),
         )
         if not allowed
     ]
