@@ -120,11 +120,15 @@ class LargeLog:
             self.seal()
 
     def leaf_bytes(self) -> float:
-        """Return the mean length of a leaf, of the first thousand."""
+        """Return the mean length of a leaf, of a thousand from all over the log."""
+        size = self.log.size()
         mean = value(
             self.log.url,
-            "SELECT avg(octet_length(leaf)) FROM tally.merkle_log"
-            " WHERE log_id = %s AND leaf_index < 1000",
+            "SELECT avg(octet_length(m.leaf)) FROM generate_series(0, %s, %s) AS wanted (leaf_index)"
+            " INNER JOIN tally.merkle_log AS m"
+            " ON m.log_id = %s AND m.leaf_index = wanted.leaf_index",
+            size - 1,
+            max(size // 1000, 1),
             self.log.log.log_id,
         )
         return float(mean)

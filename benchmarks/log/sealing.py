@@ -26,8 +26,8 @@ COPY_LOOP = "earlier copy loop: hashes only, unsigned"
 def run(ground: Ground) -> list[Figure]:
     """Return one log and two logs against the copy loop, and how sealing slows as a log grows."""
     one_rows = ground.scale.pick(1_000_000, 100_000)
-    two_rows = ground.scale.pick(500_000, 50_000)
-    copied_rows = ground.scale.pick(500_000, 50_000)
+    two_rows = ground.scale.pick(400_000, 50_000)
+    copied_rows = ground.scale.pick(400_000, 50_000)
     with two_logs(ground) as pair, copied_table(ground) as copied:
         sides = measure(
             {

@@ -232,6 +232,36 @@ def test_status_and_doctor(worker: None, tally: Tally, database_url: str) -> Non
     assert sick.err.startswith("tally: unhealthy: ")
 
 
+def test_audit_and_reconcile(worker: None, tally: Tally, database_url: str, tmp_path: Path) -> None:
+    """log 13: A row that was changed unseen is named, explained and repaired; then all is clean."""
+    sql(database_url, PAYMENTS)
+    tally("log", "create", "payments", "--batch-interval-ms", "20")
+    tally("source", "add", "payments", "payment")
+    waiting = ("prove", "payments", "--index", "0", "--until", "sealed", "-o", f"{tmp_path}/p.x")
+    assert tally(*waiting).code == 0
+    assert tally("audit").code == 0
+    sql(database_url, "ALTER TABLE payment DISABLE TRIGGER USER")
+    sql(database_url, "UPDATE payment SET amount = 99")
+    found = tally("audit", "payments", "--explain", "--json")
+    assert (found.code, found.err.startswith("tally: findings: ")) == (1, True)
+    [report] = found.json["items"]
+    kinds = {finding["kind"] for finding in report["findings"]}
+    assert {"row_changed", "trigger_disabled"} <= kinds
+    changed = next(n for n, f in enumerate(report["findings"]) if f["kind"] == "row_changed")
+    assert report["findings"][changed]["columns"] == ["amount"]
+    assert report["explained"][changed]["row now"]["amount"] == 99
+    assert report["explained"][changed]["logged row"]["amount"] == "10.50"
+    assert "row_changed" in tally("audit", "payments", "--explain").out
+    tally("source", "check", "payments", "payment")
+    assert tally("reconcile", "payments", "payment").code == 1
+    tally("source", "refresh", "payments", "payment")
+    repaired = tally("reconcile", "payments", "payment", "--repair", "--json")
+    assert (repaired.code, repaired.json["status"]) == (0, "active"), repaired.out
+    assert tally(*waiting).code == 0
+    assert tally("audit", "payments").code == 0
+    assert tally("audit", "nothing").code == 3
+
+
 def test_outbox_commands(house: None, tally: Tally, tmp_path: Path) -> None:
     """A sink is added, paused, resumed and listed; only its next event can be skipped."""
     config = json.dumps({"path": str(tmp_path / "events.jsonl")})

@@ -51,7 +51,7 @@ class Writer(threading.Thread):
 
     def run(self) -> None:
         """Write until told to stop."""
-        insert = f"INSERT INTO {self._table} SELECT n, 'x' FROM generate_series(%s::bigint, %s) AS n"
+        insert = f"INSERT INTO {self._table} SELECT n, 'x' FROM generate_series(%s::int8, %s) AS n"
         next_id, turn = 1, 0
         with psycopg.connect(self._url) as connection:
             while not self._stop_asked.is_set():

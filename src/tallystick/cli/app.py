@@ -27,6 +27,8 @@ COMMANDS: Final = (
     ("prove", "prove:prove", "Write the proof that a row's change stands in a log."),
     ("verify", "verify:verify", "Check a proof offline."),
     ("rows", "rows:rows", "The versions of a row, as the log holds them."),
+    ("audit", "audits:audit", "Hash everything anew, and compare every row with the log."),
+    ("reconcile", "audits:reconcile", "Compare a table with its log, and queue what differs."),
 )
 GROUPS: Final = (
     (

@@ -86,15 +86,15 @@ class InclusionProof(msgspec.Struct, frozen=True):
     hashes: list[str]
 
 
-class Proof(LogBody, frozen=True, kw_only=True, omit_defaults=True):
+class Proof(LogBody, frozen=True, kw_only=True):
     """
     A proof of one leaf. Asked for by hash: *count* of equal leaves, exact up to 10,000, and
     the *indexes* of the first 100 of them.
     """
 
     proof: InclusionProof
-    count: int | None = None
-    indexes: list[int] | None = None
+    count: int | msgspec.UnsetType = msgspec.UNSET
+    indexes: list[int] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Proofs(LogBody, frozen=True, kw_only=True):
@@ -262,8 +262,8 @@ class RowPage(LogBody, frozen=True, kw_only=True):
 
     items: list[Version]
     next: str | None
-    exists: bool | None = None
-    proof: InclusionProof | None = None
+    exists: bool | msgspec.UnsetType = msgspec.UNSET
+    proof: InclusionProof | msgspec.UnsetType = msgspec.UNSET
 
 
 def encoded(data: bytes) -> str:

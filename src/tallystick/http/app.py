@@ -163,7 +163,7 @@ def api_document() -> dict[str, Any]:
     """
     described = Litestar(
         route_handlers=ROUTES,
-        dependencies={name: Provide(nothing, sync_to_thread=False) for name in PROVIDED},
+        dependencies={name: provide_nothing() for name in PROVIDED},
         openapi_config=OpenAPIConfig(
             title=documents.TITLE, version="0", use_handler_docstrings=True
         ),
@@ -172,8 +172,9 @@ def api_document() -> dict[str, Any]:
     return documents.describe_api(described)
 
 
-def nothing() -> None:
-    """Stand for what is provided, where routes are only described."""
+def provide_nothing() -> Provide:
+    """Return what stands for a service where routes are only described; each its own."""
+    return Provide(lambda: None, sync_to_thread=False)
 
 
 def mount(api: ASGIApp, pages: ASGIApp, is_page: Callable[[Mapping[str, Any]], bool]) -> ASGIApp:

@@ -99,6 +99,6 @@ def make_server(app: ASGIApp, *, host: str, port: int) -> Server:
         port=port,
         interface=Interfaces.ASGI,
         backlog=BACKLOG,
-        log_level=LogLevels.warning,
+        log_level=LogLevels.error,
         websockets=False,
     )

@@ -59,10 +59,9 @@ class HeadListener:
             store.listen(Transaction(connection))
             while not self._stopped.is_set():
                 self._stopped.wait(max(SHORTEST_PAUSE_SECONDS, self._look()))
-                for _ in connection.notifies(timeout=LOOK_SECONDS, stop_after=1):
+                if list(connection.notifies(timeout=LOOK_SECONDS, stop_after=1)):
                     # What came in the same breath needs no look of its own.
-                    for _ in connection.notifies(timeout=0):
-                        pass
+                    list(connection.notifies(timeout=0))
 
     def _look(self) -> float:
         """Refresh, and return how long it took: the next look waits as long, at least."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from tallystick.record import canonical
+from tallystick.record import UncanonicalValueError, canonical
 from tallystick.seal.errors import InvalidRequestError
 from tallystick.tlog import Hash, LeafIndex, TreeSize
 
@@ -62,7 +62,7 @@ class RowKey:
         try:
             text = canonical(columns).decode()
             table.encode()
-        except ValueError as cause:
+        except (UncanonicalValueError, UnicodeEncodeError) as cause:
             raise InvalidRequestError("a table and its key are Unicode text") from cause
         return cls(table.removeprefix(PUBLIC_SCHEMA), text)
 

@@ -25,6 +25,8 @@ LONGEST_PAUSE_SECONDS: Final = 30.0
 STEADY_SECONDS: Final = 60.0
 """A child that ran so long had started well: its next end counts as the first."""
 
+STDERR: Final = 2
+
 logger = structlog.get_logger(__name__)
 
 
@@ -50,6 +52,8 @@ class Child:
         self._process = subprocess.Popen(  # noqa: S603 (our own program)
             self._command,
             stdin=subprocess.PIPE,
+            # Our stdout is for the one answer of `tally up`; libraries of children chat there.
+            stdout=STDERR,
             env=self._environment,
             process_group=0,
         )

@@ -183,7 +183,8 @@ def check_sources(tx: Transaction) -> Findings:
 def judge_source(source: store.SourceFacts) -> Iterator[tuple[Level, str]]:
     """Yield what is wrong with a source: its table, its state, its triggers."""
     if source.status == "broken":
-        reason = (source.problem or {}).get("problem", "see `tally source show`")
+        known = source.problem or {}
+        reason = known.get("message") or known.get("code") or "see `tally source show`"
         yield Level.PROBLEM, f"broken: {reason}"
     elif not source.same_table:
         yield Level.PROBLEM, "its table is gone, or another stands under its name"

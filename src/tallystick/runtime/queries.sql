@@ -91,6 +91,14 @@ FROM tally.long_transactions AS t
 WHERE t.xact_start < clock_timestamp() - make_interval(secs => %(seconds)s)
 ORDER BY t.xact_start
 
+-- name: source_place
+-- Where a source's rows are: schema, table and key columns; nothing where it has no table or no key.
+SELECT n.nspname::text, c.relname::text, s.key_columns
+FROM tally.verification_sources AS s
+INNER JOIN pg_class AS c ON c.oid = s.relation
+INNER JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE s.log_name = %(log_name)s AND s.source_table = %(source_table)s AND s.key_columns <> '{}'
+
 -- name: is_backfilling
 -- Whether a table of the log still has rows from before its triggers that are not queued.
 SELECT EXISTS (SELECT FROM tally.verification_sources AS s WHERE s.log_name = %(log_name)s AND s.status = 'backfilling')

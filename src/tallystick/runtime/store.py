@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,7 @@ class Queries:
     queue_facts: Query
     empty_look: Query
     long_transactions: Query
+    source_place: Query
     is_backfilling: Query
     last_waiting: Query
     is_waiting: Query
@@ -201,6 +203,26 @@ def look_at_queue(tx: Transaction) -> None:
 def long_transactions(tx: Transaction, *, seconds: float) -> list[LongTransaction]:
     """Return the transactions that have been open for longer, the oldest first."""
     return tx.rows(LongTransaction, SQL.long_transactions, {"seconds": seconds})
+
+
+def present_row(
+    tx: Transaction, log_name: str, source_table: str, key: Sequence[str]
+) -> dict[str, Any] | None:
+    """Return the row of this key as the table has it now; None where there is none, or no key."""
+    where = {"log_name": log_name, "source_table": source_table}
+    place = tx.row(lambda *columns: columns, SQL.source_place, where)
+    if place is None or len(place[2]) != len(key):
+        return None
+    schema, table, key_columns = place
+    is_key = [
+        sql.SQL("t.{}::text = {}").format(sql.Identifier(c), sql.Literal(value))
+        for c, value in zip(key_columns, key, strict=True)
+    ]
+    statement = sql.SQL("SELECT to_jsonb(t.*) FROM {} AS t WHERE {} LIMIT 1").format(
+        sql.Identifier(schema, table), sql.SQL(" AND ").join(is_key)
+    )
+    row: dict[str, Any] | None = tx.value(statement)
+    return row
 
 
 def is_backfilling(tx: Transaction, log_name: str) -> bool:

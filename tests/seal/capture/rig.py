@@ -86,6 +86,10 @@ class Rig:
         )
         found = self.connection.execute(statement, list(values.values())).fetchone()
         assert found is not None
+        self.sql(
+            "SELECT tally.grant_reading(m, %s) FROM tally.table_members(%s) AS m",
+            (list(key), values["relation"]),
+        )
         self.sql("SELECT tally.create_capture(%s)", found)
         self.sql("SELECT tally.create_capture_triggers(%s)", found)
         return found[0]

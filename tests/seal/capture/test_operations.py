@@ -77,9 +77,14 @@ def test_no_op_update(payment: Rig):
 )
 def test_equal_values_with_other_texts(rig: Rig, type_name: str, before: str, after: str):
     """A value that PostgreSQL calls equal, but prints otherwise, is an update."""
-    rig.sql(
-        "CREATE COLLATION nearly (provider = icu, locale = 'und-u-ks-level2', deterministic = false)"
-    )
+    if "nearly" in type_name:
+        try:
+            rig.sql(
+                "CREATE COLLATION nearly"
+                " (provider = icu, locale = 'und-u-ks-level2', deterministic = false)"
+            )
+        except psycopg.errors.FeatureNotSupported:
+            pytest.skip("this server is built without ICU")
     rig.sql(f"CREATE TABLE t (id int PRIMARY KEY, value {type_name})")
     rig.seal("t")
     rig.sql(f"INSERT INTO t VALUES (1, {before})")
@@ -103,8 +108,9 @@ def test_keys_equal_but_printed_otherwise(rig: Rig):
     rig.sql("CREATE TABLE t (id numeric PRIMARY KEY)")
     rig.seal("t")
     rig.sql("INSERT INTO t VALUES (1.0)")
+    rig.take()
     rig.sql("UPDATE t SET id = 1.00")
-    assert ["I 1.0", "D 1.0", "I 1.00"] == sorted(rig.take(), key=lambda line: (len(line), line))
+    assert ["D 1.0", "I 1.00"] == sorted(rig.take())
 
 
 def test_on_conflict(payment: Rig):

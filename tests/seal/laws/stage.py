@@ -160,7 +160,8 @@ class Writers:
             self._stop.set()
             for thread in self._threads:
                 thread.join()
-        assert self.errors == []
+        if self.errors:
+            raise self.errors[0]
 
     def _run(self, number: int) -> None:
         try:

@@ -57,7 +57,7 @@ def write(connection: psycopg.Connection, number: int, turn: int) -> int:
     """Insert ten rows and update each, in one transaction; return how many leaves that is."""
     first = number * 10_000_000 + turn * 10
     connection.execute(
-        "INSERT INTO payment SELECT i, 1 FROM generate_series(%s, %s) AS i", (first, first + 9)
+        "INSERT INTO payment SELECT i, 1 FROM generate_series(%s::int, %s) AS i", (first, first + 9)
     )
     connection.execute(
         "UPDATE payment SET version = 2 WHERE id BETWEEN %s AND %s", (first, first + 9)

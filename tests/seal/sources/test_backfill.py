@@ -241,7 +241,7 @@ def test_writer_is_never_the_victim(rig: Rig) -> None:
         writer.execute("UPDATE account SET balance = 1 WHERE id = 90")
         running = threading.Thread(target=run_backfill, args=(rig.database, source))
         running.start()
-        time.sleep(0.2)
+        time.sleep(1.3)  # beyond deadlock_timeout: from here on the writer would find it
         writer.execute("UPDATE account SET balance = 1 WHERE id = 10")
         writer.commit()
         running.join()

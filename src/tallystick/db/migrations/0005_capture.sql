@@ -559,7 +559,7 @@ BEGIN
     record := tally.record_sql(p_source_no, p_op, p_via, p_head, p_role, places, NULL, true);
   ELSIF source.leaf_form = 'record' AND may_be_large THEN
     record := 'CASE WHEN octet_length(r.plain) > 8192 THEN nullif(r.plain, r.fitted) END';
-  ELSIF needs_record THEN
+  ELSIF needs_record AND source.leaf_form <> 'record' THEN
     record := leaf;
     leaf := tally.salted_sql(leaf);
   END IF;

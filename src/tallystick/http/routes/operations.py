@@ -170,7 +170,7 @@ def get_metrics(services: Served) -> Response[bytes]:
     server = services.publisher.server_gauges()
     metrics.OUTBOX_LAG_SECONDS.set(server.outbox_lag_seconds)
     metrics.LONGEST_TRANSACTION_SECONDS.set(server.longest_transaction_seconds)
-    return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+    return Response(metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 def set_gauges(logs: list[LogGauges]) -> None:

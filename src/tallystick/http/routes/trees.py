@@ -118,8 +118,8 @@ def get_proof(
         raise InvalidRequestError("name one of index, indexes, hash, leaf_hash, table and key")
     publisher = services.publisher
     wants_file = request.headers.get("accept", "").startswith("text/plain")
-    count: int | None = None
-    equal: list[int] | None = None
+    count: int | msgspec.UnsetType = msgspec.UNSET
+    equal: list[int] | msgspec.UnsetType = msgspec.UNSET
     if leaf is not None or leaf_hash is not None:
         digest = (
             hash_leaf(parse_binary(leaf, name="hash"))

@@ -47,9 +47,10 @@ def write_guard(path: Path, note: str) -> None:
     """
     with locked_directory(path.parent):
         remembered = read_guard(path)
-        if remembered is None or remembered[0].size <= parse_checkpoint(
-            parse_note(note.encode()).text
-        ).size:
+        if (
+            remembered is None
+            or remembered[0].size <= parse_checkpoint(parse_note(note.encode()).text).size
+        ):
             replace_guard(path, note)
 
 

@@ -172,8 +172,16 @@ def check_alone(database: Database, source: Source, reconcile: Reconcile | None)
     try:
         return database.run(lambda tx: inspect_source(tx, source.source_no, reconcile))
     except (Error, psycopg.Error) as raised:
-        LOGGER.warning("source %s could not be checked: %s", source.source_table, raised)
-        return CheckedSource(source, [Problem("refused", str(raised))])
+        problem = Problem("refused", in_words(raised))
+        LOGGER.warning("source %s cannot be checked: %s", source.source_table, problem.message)
+        return CheckedSource(source, [problem])
+
+
+def in_words(raised: Error | psycopg.Error) -> str:
+    """Return what went wrong in one line; the server's details may quote rows, so they stay out."""
+    if isinstance(raised, Error):
+        return raised.message
+    return raised.diag.message_primary or type(raised).__name__
 
 
 def install_new_sources(database: Database) -> list[CheckedSource]:
@@ -196,8 +204,12 @@ def install_alone(database: Database, source_no: SourceNo) -> CheckedSource:
     try:
         return database.run(lambda tx: install_one(tx, source_no))
     except (Error, psycopg.Error) as raised:
-        problem = Problem("refused", str(raised))
-        passes = isinstance(raised, Error) and raised.kind is Kind.UNAVAILABLE
+        problem = Problem("refused", in_words(raised))
+        passes = (
+            raised.kind is Kind.UNAVAILABLE
+            if isinstance(raised, Error)
+            else isinstance(raised, psycopg.OperationalError)
+        )
         with database.transaction() as tx:
             if not passes:
                 store.break_source(tx, source_no, [problem])
