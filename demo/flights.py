@@ -165,7 +165,7 @@ class Demo:
 
     def _find_forgery(self) -> None:
         with self._screen.step("audit reference") as step:
-            report = self._tally("audit", "reference")
+            [report] = self._tally("audit", "reference")["items"]
             step.detail = f"clean: {report['leaves']:,} leaves, {report['rows']:,} rows compared"
         falsify(self._tally.database_url)
         self._screen.line("")
@@ -174,7 +174,7 @@ class Demo:
         )
         self._screen.line("")
         with self._screen.step("audit flights") as step:
-            report = self._tally("audit", "flights", code=1)
+            [report] = self._tally("audit", "flights", code=1)["items"]
             findings = report["findings"]
             expect(len(findings) == 1, f"one row was falsified, the audit found {findings}")
             [finding] = findings

@@ -124,7 +124,8 @@ class LargeLog:
         size = self.log.size()
         mean = value(
             self.log.url,
-            "SELECT avg(octet_length(m.leaf)) FROM generate_series(0, %s, %s) AS wanted (leaf_index)"
+            "SELECT avg(octet_length(m.leaf))"
+            " FROM generate_series(0, %s, %s) AS wanted (leaf_index)"
             " INNER JOIN tally.merkle_log AS m"
             " ON m.log_id = %s AND m.leaf_index = wanted.leaf_index",
             size - 1,

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tallystick.verify import VerificationError, check_leaf
+from tallystick.cli.exits import exit_code
+from tallystick.verify import VerificationError, VerifiedLeaf, check_leaf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,18 +85,17 @@ def test_quick_start_ends_in_a_verified_proof(place: Path, environment: dict[str
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.rstrip().splitlines()[-1].startswith("ESTABLISHED")
-    proof, leaf, policy = (
-        (place / name).read_bytes() for name in ("p.tlog-proof", "p.leaf", "p.policy")
-    )
-    assert check_leaf(proof, leaf=leaf, policy=policy).record.row == {"id": "42", "amount": "10.50"}
-    for at in range(len(proof)):
-        with pytest.raises(VerificationError):
-            check_leaf(flip(proof, at), leaf=leaf, policy=policy)
-    for at in range(len(leaf)):
-        with pytest.raises(VerificationError):
-            check_leaf(proof, leaf=flip(leaf, at), policy=policy)
+    files = {name: (place / f"p.{name}").read_bytes() for name in ("tlog-proof", "leaf", "policy")}
+    assert verdict(files).record.row == {"id": "42", "amount": "10.50"}
+    # The policy is whose verdict it is: it is no evidence, and needs no guard against forgers.
+    for name in ("tlog-proof", "leaf"):
+        data = files[name]
+        for at in range(len(data)):
+            with pytest.raises(VerificationError) as raised:
+                verdict({**files, name: flip(data, at)})
+            assert (exit_code(raised.value), bool(raised.value.step_name)) == (1, True), (name, at)
 
-    (place / "p.leaf").write_bytes(flip(leaf, 100))
+    (place / "p.leaf").write_bytes(flip(files["leaf"], 100))
     refused = subprocess.run(
         ["tally", "verify", "p.tlog-proof", "--policy", "p.policy"],
         cwd=place,
@@ -107,6 +107,11 @@ def test_quick_start_ends_in_a_verified_proof(place: Path, environment: dict[str
     )
     assert refused.returncode == 1
     assert refused.stdout.splitlines()[-1].startswith("FAIL tree:")
+
+
+def verdict(files: dict[str, bytes]) -> VerifiedLeaf:
+    """Return what `tally verify` establishes of a proof, its leaf and a policy."""
+    return check_leaf(files["tlog-proof"], leaf=files["leaf"], policy=files["policy"])
 
 
 def flip(data: bytes, at: int) -> bytes:

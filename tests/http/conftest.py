@@ -101,3 +101,11 @@ def server(settings: Settings, database_url: str, tmp_path: Path) -> Iterator[Ru
     with running(settings, builder) as started:
         yield started
     builder.close()
+
+
+@pytest.fixture
+def builder_of_server(database_url: str, tmp_path: Path) -> Iterator[LogBuilder]:
+    """A builder for a test that runs its own server."""
+    builder = LogBuilder(database_url, tmp_path / "keys")
+    yield builder
+    builder.close()

@@ -65,3 +65,11 @@ def test_level(capsys: pytest.CaptureFixture[str]) -> None:
     logging.getLogger("somebody").info("quiet")
     structlog.get_logger().info("loud")
     assert [line["event"] for line in lines(capsys)] == ["loud"]
+
+
+def test_own_words_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    """A warning of our own modules keeps its words, without what fills them."""
+    configure_logging("info")
+    logging.getLogger("tallystick.seal.sources").warning("source %s is broken", CANARY)
+    [line] = lines(capsys)
+    assert line["event"] == "source %s is broken"

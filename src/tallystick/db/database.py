@@ -59,9 +59,15 @@ class Transaction:
         row: Callable[..., Row],
         query: Query | sql.Composed,
         parameters: Parameters | None = None,
+        *,
+        binary: bool = False,
     ) -> list[Row]:
-        """Return every row of *query*, each as `row(*columns)`."""
-        with self.connection.cursor(row_factory=args_row(row)) as cursor:
+        """
+        Return every row of *query*, each as `row(*columns)`.
+
+        *binary* spares spelling long bytes in hexadecimal; every column's type must have it.
+        """
+        with self.connection.cursor(row_factory=args_row(row), binary=binary) as cursor:
             return cursor.execute(query, parameters).fetchall()
 
     def row(
@@ -129,6 +135,17 @@ class Database:
             open=True,
             name=application,
         )
+        # Opened by the first read: a worker that only writes needs none of them.
+        self._readers: ConnectionPool[psycopg.Connection[Any]] = ConnectionPool(
+            url,
+            min_size=0,
+            max_size=pool_size,
+            timeout=POOL_TIMEOUT_SECONDS,
+            max_idle=300,
+            kwargs={**session_settings(f"{application}-reads"), "autocommit": True},
+            open=False,
+            name=f"{application}-reads",
+        )
 
     @contextlib.contextmanager
     def transaction(
@@ -156,30 +173,38 @@ class Database:
             raise_translated(raised)
         transaction.committed()
 
-    @contextlib.contextmanager
-    def reader(self) -> Iterator[Transaction]:
+    def read(self, function: Callable[[Transaction], Result]) -> Result:
         """
-        Open a reader whose statements are transactions of their own: one round trip for each.
+        Return `function(reader)`, whose statements are transactions of their own: one round
+        trip each. For reads that are one statement, hence one snapshot; what must agree across
+        statements needs `transaction`, and so does what writes.
 
-        For a read that is one statement, hence one snapshot. What must agree across statements
-        needs `transaction`; what writes does too.
+        The connection is not asked first whether it lives. Where it turns out broken, all that
+        are idle are asked, and *function* is run once more.
 
         Raises:
-            DatabaseUnavailableError: No connection, none free in time, or it broke.
+            DatabaseUnavailableError: No connection, none free in time, or it broke twice.
             psycopg.Error: Anything else that the server says.
         """
+        if self._readers.closed:
+            self._readers.open()
         try:
-            with self._connection() as connection:
-                connection.autocommit = True
-                try:
-                    yield Transaction(connection)
-                finally:
-                    if not connection.closed:
-                        connection.autocommit = False
+            return self._read(function)
+        except DatabaseUnavailableError as raised:
+            if isinstance(raised.__cause__, PoolTimeout):
+                raise
+        self._readers.check()
+        return self._read(function)
+
+    def _read(self, function: Callable[[Transaction], Result]) -> Result:
+        try:
+            with self._readers.connection() as connection:
+                return function(Transaction(connection))
         except PoolTimeout as raised:
             raise DatabaseUnavailableError(str(raised)) from raised
         except psycopg.Error as raised:
             raise_translated(raised)
+        raise AssertionError("what was raised is raised again")
 
     def run(
         self, function: Callable[[Transaction], Result], *, isolation: Isolation = "read committed"
@@ -212,6 +237,7 @@ class Database:
     def close(self) -> None:
         """Close every connection; a `Database` that is closed stays closed."""
         self._pool.close()
+        self._readers.close()
 
     def __enter__(self) -> Self:
         return self

@@ -282,7 +282,7 @@ def record_in(leaf: bytes) -> dict[str, Any] | None:
         return None
     try:
         record = msgspec.json.decode(leaf[len(RECORD_TAG) :])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
 

@@ -140,6 +140,7 @@ def make_api(services: Services) -> Litestar:
             Error: tell_error,
             HTTPException: tell_framework_error,
             psycopg.DataError: tell_data_error,
+            RecursionError: tell_too_deep,
             Exception: tell_defect,
         },
         openapi_config=None,
@@ -266,6 +267,11 @@ def invalid_parameters(raised: HTTPException) -> str | None:
 def tell_data_error(_request: AnyRequest, _raised: psycopg.DataError) -> Response[bytes]:
     """Return the problem of a value that PostgreSQL's types do not hold."""
     return tell(problem_of(InvalidRequestError("a value is outside of what the database holds")))
+
+
+def tell_too_deep(_request: AnyRequest, _raised: RecursionError) -> Response[bytes]:
+    """Return the problem of JSON that nests deeper than the decoder goes."""
+    return tell(problem_of(InvalidRequestError("the body nests too deep")))
 
 
 def tell_defect(_request: AnyRequest, raised: Exception) -> Response[bytes]:

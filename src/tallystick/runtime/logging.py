@@ -89,7 +89,10 @@ class StderrHandler(logging.Handler):
 
 
 class LibraryFormatter(logging.Formatter):
-    """Warnings of libraries, by the logger's name; their texts may quote data and are left out."""
+    """
+    Warnings by the logger's name. Arguments may quote data and are left out: of our own modules
+    the text with its gaps is shown, of libraries, which fill texts as they like, nothing.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of *record*."""
@@ -97,7 +100,7 @@ class LibraryFormatter(logging.Formatter):
         line = {
             "time": format_time(utc_now()),
             "level": record.levelname.lower(),
-            "event": "library",
+            "event": str(record.msg) if record.name.startswith("tallystick.") else "library",
             "process": record.name,
             "error": error,
         }

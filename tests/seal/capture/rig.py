@@ -75,9 +75,10 @@ class Rig:
             "source_table": table,
             "log_name": log,
             "key_columns": list(key),
-            "relation": self.value("SELECT %s::regclass::oid", (table,)),
             **columns,
         }
+        if "relation" not in values:
+            values["relation"] = self.value("SELECT %s::regclass::oid", (table,))
         statement = sql.SQL(
             "INSERT INTO tally.verification_sources ({}) VALUES ({}) RETURNING source_no"
         ).format(

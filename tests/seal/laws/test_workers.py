@@ -203,7 +203,7 @@ def test_sealing_resumes_when_the_server_is_back(own_server, tmp_path, mode):
         attach(bench, "payment")
         stop = threading.Event()
         writer = threading.Thread(target=write_through, args=[url, stop])
-        with running_worker(bench) as running:
+        with running_worker(bench):
             writer.start()
             try:
                 wait_until(lambda: bench.size() > 20, "the first leaves")
@@ -216,7 +216,6 @@ def test_sealing_resumes_when_the_server_is_back(own_server, tmp_path, mode):
                 stop.set()
                 writer.join()
             drained(bench)
-            assert running.failed != []
         [(rows,)] = sql(url, "SELECT count(*) FROM payment")
         assert_whole(bench, size=rows)
         bench.database.close()

@@ -166,7 +166,7 @@ CREATE FUNCTION tally.fits_always(p_type oid) RETURNS boolean
 LANGUAGE sql STABLE STRICT SET search_path = pg_catalog
 AS $$
   SELECT t.typtype = 'e' OR (t.typnamespace = 'pg_catalog'::regnamespace AND t.typtype = 'b'
-                             AND (t.typlen > 0 OR t.typname IN ('inet', 'cidr')))
+                             AND (t.typlen > 0 OR t.typname IN ('inet', 'cidr')) AND t.typname NOT IN ('regprocedure', 'regoperator'))
   FROM pg_type AS t WHERE t.oid = tally.base_type(p_type)
 $$;
 COMMENT ON FUNCTION tally.fits_always(oid) IS 'Whether no value of the type has an output text of more than a few hundred bytes.';
@@ -533,7 +533,7 @@ BEGIN
   SELECT CASE WHEN count(*) = 1 AND bool_and(tally.base_type(c.type) IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype))
     THEN min(tally.column_reference('r', c.name, places)) || '::bigint' ELSE 'NULL::bigint' END
   INTO source_id FROM tally.recorded_columns(p_source_no) AS c WHERE c.name = ANY (source.key_columns);
-  SELECT count(*) > 60 OR bool_or(NOT tally.fits_always(c.type)) INTO may_be_large FROM tally.recorded_columns(p_source_no) AS c;
+  SELECT count(*) > 40 OR bool_or(NOT tally.fits_always(c.type)) INTO may_be_large FROM tally.recorded_columns(p_source_no) AS c;
   needs_record := source.leaf_form <> 'column' OR p_op NOT IN ('I', 'U');
   needs_salt := needs_record AND (private IS NOT NULL OR source.leaf_form <> 'record');
 
@@ -703,11 +703,13 @@ BEGIN
       WHERE c.ctid = q.place AND q.source_key = j.source_key AND j.before IN (0, 1)
         AND (j.before = 0 OR j.is_there OR q.seq <> j.last_delete)
     )
-    INSERT INTO tally.capture (log_id, source_no, op, via, source_key, source_id, leaf, salt, record, problem, captured_at)
-    $f$ || tally.queue_rows_sql(p_source_no, 'r.op', 't',
-      '(SELECT j.*, CASE j.before WHEN 0 THEN ''I'' ELSE ''U'' END AS op FROM judged AS j WHERE j.is_there AND j.before IN (0, 1)) AS r', '$3', '(SELECT ' || tally.head_sql('$3') || ')', '(SELECT to_json(session_user::text))'),
+    INSERT INTO tally.capture (log_id, source_no, op, via, source_key, source_id, leaf, salt, record, problem, captured_at) %6$s
+    $f$,
     source.log_id, p_source_no, tally.source_columns(p_source_no, 't'), source.relation::regclass,
-    tally.key_match_sql(p_source_no, 't', 's.source_key'))
+    tally.key_match_sql(p_source_no, 't', 's.source_key'),
+    tally.queue_rows_sql(p_source_no, 'r.op', 't',
+      '(SELECT j.*, CASE j.before WHEN 0 THEN ''I'' ELSE ''U'' END AS op FROM judged AS j WHERE j.is_there AND j.before IN (0, 1)) AS r',
+      '$3', '(SELECT ' || tally.head_sql('$3') || ')', '(SELECT to_json(session_user::text))'))
   USING p_entry, p_first, p_at;
 END $$;
 COMMENT ON FUNCTION tally.merge_nested(integer, bigint, bigint, timestamptz) IS
@@ -926,13 +928,11 @@ AS $body$
 DECLARE
   source tally.verification_sources;
   fingerprint bigint;
+  body text;
 BEGIN
   SELECT s.* INTO STRICT source FROM tally.verification_sources AS s WHERE s.source_no = create_capture.source_no;
   fingerprint := tally.table_fingerprint(source.relation);
-  EXECUTE format($f$
-CREATE OR REPLACE FUNCTION tally.capture_%1$s() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog %2$s
-AS $capture$
+  body := format($f$
 <<here>>
 DECLARE
   at CONSTANT timestamptz := tally.clock();
@@ -975,8 +975,8 @@ BEGIN
     here.formats := tally.set_output_formats(here.formats);
   END IF;
   RETURN NULL;
-END $capture$$f$,
-    source.source_no, tally.capture_settings(source.source_no),
+END $f$,
+    source.source_no, NULL,
     CASE WHEN source.on_update = 'refuse' THEN tally.capture_branch(source.source_no, 'UPDATE', 'refuse') ELSE '' END
     || CASE WHEN source.on_delete = 'refuse' THEN tally.capture_branch(source.source_no, 'DELETE', 'refuse') ELSE '' END,
     source.relation, tally.table_shape(source.relation),
@@ -984,6 +984,8 @@ END $capture$$f$,
     || CASE WHEN source.on_update = 'record' THEN tally.capture_branch(source.source_no, 'UPDATE', 'record') ELSE '' END
     || CASE WHEN source.on_delete = 'record' THEN tally.capture_branch(source.source_no, 'DELETE', 'record') ELSE '' END,
     source.key_columns <> '{}', tally.head_sql('here.at'));
+  EXECUTE format('CREATE OR REPLACE FUNCTION tally.capture_%s() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog %s AS %L',
+    source.source_no, tally.capture_settings(source.source_no), body);
   EXECUTE format($f$
 CREATE OR REPLACE FUNCTION tally.truncate_%1$s() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog

@@ -86,8 +86,10 @@ AS $$
 DECLARE
   source tally.verification_sources;
   found text;
-  found_quickly text;
   said text;
+  -- Whether the record holds exactly this row and nothing large, without taking the record apart. A quote inside of a
+  -- JSON string follows a backslash, so what begins with a comma and a quote stands where it seems to stand.
+  is_plainly_same text := 'false';
 BEGIN
   SELECT * INTO STRICT source FROM tally.verification_sources WHERE source_no = p_source_no;
   IF source.key_columns = '{}' THEN
@@ -97,13 +99,15 @@ BEGIN
   IF source.leaf_form = 'column' THEN
     said := 'encode(s.leaf, ''hex'')';
     found := format('encode(t.%I, ''hex'')', source.hash_column);
-    found_quickly := found;
   ELSE
     said := CASE source.leaf_form WHEN 'salted' THEN 'tally.record_members(s.record)' ELSE 'tally.record_members(s.leaf)' END;
     found := tally.row_expression(p_source_no, 't', 's.salt');
-    -- Most records hold neither private nor large values: their row is compared as it stands.
-    found_quickly := CASE WHEN source.private_columns = '{}'
-      THEN format('''{"row":'' || %s || ''}''', tally.row_sql(p_source_no, 't')) ELSE found END;
+    IF source.private_columns = '{}' THEN
+      is_plainly_same := format(
+        $q$position(convert_to(',"row":' || %1$s || ',"table":', 'UTF8') IN %2$s) > 0 AND position(%3$L::bytea IN %2$s) = 0$q$,
+        tally.row_sql(p_source_no, 't'), CASE source.leaf_form WHEN 'salted' THEN 's.record' ELSE 's.leaf' END,
+        convert_to(',"large":{', 'UTF8'));
+    END IF;
   END IF;
   RETURN QUERY EXECUTE format($f$
     SELECT d.kind, d.source_key, d.leaf_index, sha256(convert_to(d.said, 'UTF8')), sha256(convert_to(d.found, 'UTF8')),
@@ -114,7 +118,8 @@ BEGIN
           WHEN t.tableoid IS NULL THEN CASE WHEN s.is_present THEN 'row_missing' END
           WHEN s.source_key IS NULL THEN 'row_unlogged'
           WHEN NOT s.is_present THEN 'row_resurrected'
-          WHEN %1$s IS DISTINCT FROM %2$s THEN 'row_changed'
+          WHEN %2$s THEN NULL
+          WHEN %1$s IS DISTINCT FROM %4$s THEN 'row_changed'
         END AS kind,
         coalesce(s.source_key, %3$s) AS source_key, s.leaf_index, %1$s AS said,
         CASE WHEN t.tableoid IS NOT NULL THEN %4$s END AS found, %5$s AS columns
@@ -122,12 +127,11 @@ BEGIN
       FULL JOIN (SELECT t.tableoid, t.* FROM %7$s AS t WHERE $1 IS NULL OR %3$s = ANY ($1)) AS t ON %3$s = s.source_key
     ) AS d
     WHERE d.kind IS NOT NULL AND (d.kind <> 'row_changed' OR d.columns <> '{}')$f$,
-    said, found_quickly, tally.key_expression(p_source_no, 't'), found,
+    said, is_plainly_same, tally.key_expression(p_source_no, 't'), found,
     CASE source.leaf_form WHEN 'column'
       THEN format('CASE WHEN t.tableoid IS NOT NULL AND s.is_present AND s.leaf IS DISTINCT FROM t.%I THEN ARRAY[%L] END',
                   source.hash_column, source.hash_column)
-      ELSE format('CASE WHEN t.tableoid IS NOT NULL AND s.is_present AND %s IS DISTINCT FROM %s THEN tally.differing_columns(%s, %s) END',
-                  said, found_quickly, said, found) END,
+      ELSE format('CASE WHEN t.tableoid IS NOT NULL AND s.is_present THEN tally.differing_columns(%s, %s) END', said, found) END,
     tally.said_sql(p_source_no), source.relation::regclass)
     USING p_keys;
 END $$;

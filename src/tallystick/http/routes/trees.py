@@ -161,7 +161,7 @@ def proof_file(
     if len(proofs) != 1:
         raise InvalidRequestError("a tlog-proof is of one leaf")
     file = services.publisher.proof_file(head, proofs[0].index, size)
-    return Response(file, media_type="text/plain; charset=utf-8")
+    return Response(file, media_type=MediaType.TEXT)
 
 
 @get("/logs/{log:str}/consistency", sync_to_thread=True)

@@ -1,10 +1,12 @@
 -- name: lock_log
 -- One sequencer a log; the lock ends with the transaction. A full batch may take longer than a request, and sorts in memory.
+-- The guard remembers what was committed, so a head must not be lost with the server: it waits for the disk where others do not.
 -- Statistics of a queue are always old: without bitmaps the planner walks its index in order, and never reads all that waits.
 SELECT
   pg_try_advisory_xact_lock(1952541817, %(log_id)s), set_config('statement_timeout', '300s', true),
   set_config('work_mem', '256MB', true), set_config('jit', 'off', true),
-  set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true);
+  set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true),
+  set_config('synchronous_commit', coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'local'), true);
 
 -- name: read_head
 -- The log, its last checkpoint, and how far the queue's sequence has come; nothing here takes a transaction id.
