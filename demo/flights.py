@@ -215,7 +215,7 @@ class Demo:
         expect(all(f"/logs/{log}" in text for log in LOGS), "the explorer does not list the logs")
         expect(STORY_VALUE in read_page(flight_url), "the explorer does not show the flight")
         with self._connect() as connection:
-            sizes = dict(connection.execute(SIZES, [list(LOGS)]).fetchall())
+            sizes: dict[str, int] = dict(connection.execute(SIZES, [list(LOGS)]).fetchall())
             [(checkpoints,)] = connection.execute(CHECKPOINTS, [list(LOGS)]).fetchall()
             [(disk,)] = connection.execute(DISK_BYTES).fetchall()
         leaves = sum(sizes.values())
@@ -244,7 +244,7 @@ def read_page(url: str) -> str:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     request = urllib.request.Request(url, headers={"Accept": "text/html"})
     with opener.open(request, timeout=10) as page:
-        return page.read().decode()
+        return str(page.read(), "utf-8")
 
 
 def main() -> int:

@@ -20,7 +20,7 @@ def run(ground: Ground) -> list[Figure]:
     """Return the leaves audited a second."""
     # A log of its own: an audit of the shared one would take minutes a round.
     with new_large_log(ground) as large:
-        large.grow_to(ground.scale.pick(1_000_000, 150_000))
+        large.grow_to(ground.scale.pick(1_000_000, 30_000))
         ground.checkpoint()
         sides = measure(
             {

@@ -31,9 +31,9 @@ KEEPING_LOOP = "the copy loop, keeping the leaf bytes as sealing does"
 
 def run(ground: Ground) -> list[Figure]:
     """Return one log and two logs against the copy loop, and how sealing slows as a log grows."""
-    one_rows = ground.scale.pick(1_000_000, 100_000)
-    two_rows = ground.scale.pick(400_000, 50_000)
-    copied_rows = ground.scale.pick(300_000, 50_000)
+    one_rows = ground.scale.pick(1_000_000, 30_000)
+    two_rows = ground.scale.pick(400_000, 20_000)
+    copied_rows = ground.scale.pick(300_000, 20_000)
     with (
         two_logs(ground) as pair,
         copied_table(ground, keeps_leaves=False) as copied,

@@ -1,6 +1,7 @@
 """
-The process that `startup` measures: `python -m benchmarks.log.startup_process URL KEYS LOG`.
+The process that `startup` measures: `python -m benchmarks.log.startup_process KEYS LOG`.
 
+The database's URL comes by standard input.
 It proves the first leaf in the published tree and checks the proof, then seals what waits, and
 prints what that took as JSON. Statements are counted where psycopg runs them.
 """
@@ -70,4 +71,4 @@ def counted_statements() -> Iterator[list[int]]:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.stdin.read(), *sys.argv[1:])

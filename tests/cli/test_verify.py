@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -121,11 +121,12 @@ def test_loads_no_driver_and_no_server(files: Path) -> None:
     )
     took = []
     for _ in range(3):
-        began = time.monotonic()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(
             [sys.executable, "-c", program], capture_output=True, text=True, check=False
         )
-        took.append(time.monotonic() - began)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         assert (done.returncode, done.stderr) == (0, "")
-    # 0.13 s alone; a shared machine may be several times as slow.
-    assert min(took) < 1.0
+    # Processor seconds, because others work on this machine: 0.13 of them when it was written.
+    assert min(took) < 0.25

@@ -166,13 +166,13 @@ def test_start_up_is_two_statements(builder: LogBuilder) -> None:
         builder.filled(f"log_{number}", leaves(300))
     publisher = Publisher(builder.database)
     opened: list[str] = []
-    reader = builder.database.reader
+    read = builder.database.read
 
-    def counted() -> object:
+    def counted(function: Callable[..., object]) -> object:
         opened.append("statement")
-        return reader()
+        return read(function)
 
-    builder.database.reader = counted
+    builder.database.read = counted
     assert len(publisher.refresh()) == 5
     assert len(opened) == 2
     # The right edge is in memory: the root of any tree that ends in it costs nothing more.

@@ -186,8 +186,6 @@ class Database:
             DatabaseUnavailableError: No connection, none free in time, or it broke twice.
             psycopg.Error: Anything else that the server says.
         """
-        if self._readers.closed:
-            self._readers.open()
         try:
             return self._read(function)
         except DatabaseUnavailableError as raised:
@@ -198,6 +196,8 @@ class Database:
 
     def _read(self, function: Callable[[Transaction], Result]) -> Result:
         try:
+            if self._readers.closed:
+                self._readers.open()
             with self._readers.connection() as connection:
                 return function(Transaction(connection))
         except PoolTimeout as raised:

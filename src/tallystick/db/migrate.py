@@ -29,6 +29,7 @@ from tallystick.db.queries import Query, load_queries
 LOCK_CLASS = 1952541817
 """`taly` in ASCII: the advisory lock class of the log; object 0 is the migrations' lock."""
 OLDEST_SERVER = 150000
+AS_OWNER = Query(b"SET LOCAL ROLE tally_owner")
 FILE_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 
 
@@ -56,6 +57,7 @@ class MigrationQueries:
     record_migration: Query
     ledger_exists: Query
     create_owner: Query
+    create_schema: Query
     become_member: Query
     leave_owner: Query
 
@@ -109,16 +111,18 @@ def migrate_connection(connection: psycopg.Connection[Any], *, test: bool) -> li
         migrations = load_migrations()
         with connection.transaction():
             connection.execute(SQL.create_owner)
-            connection.execute(Query(b"SET LOCAL ROLE tally_owner"))
+            connection.execute(SQL.become_member)
+            connection.execute(SQL.create_schema)
+        with connection.transaction():
+            connection.execute(AS_OWNER)
             connection.execute(SQL.create_ledger)
-            connection.execute(Query(b"RESET ROLE"))
-            connection.execute(SQL.leave_owner)
-        done = check_applied(connection, migrations)
+            done = check_applied(connection, migrations)
         pending = [migration for migration in migrations if migration.number not in done]
         for migration in pending:
             apply(connection, migration)
         if test:
             install_test_clock(connection)
+        connection.execute(SQL.leave_owner)
     finally:
         connection.execute(Query(b"SELECT pg_advisory_unlock(%s, 0)"), (LOCK_CLASS,))
     return pending
@@ -184,8 +188,7 @@ def apply(connection: psycopg.Connection[Any], migration: Migration) -> None:
     began = time.monotonic()
     with connection.transaction():
         connection.execute(Query(b"SET LOCAL lock_timeout = '4s'"))
-        connection.execute(SQL.become_member)
-        connection.execute(Query(b"SET LOCAL ROLE tally_owner"))
+        connection.execute(AS_OWNER)
         connection.execute(Query(b"SET LOCAL search_path = pg_catalog"))
         connection.execute(Query(migration.text.encode()))
         connection.execute(
@@ -197,8 +200,6 @@ def apply(connection: psycopg.Connection[Any], migration: Migration) -> None:
                 "duration_ms": round((time.monotonic() - began) * 1000),
             },
         )
-        connection.execute(Query(b"RESET ROLE"))
-        connection.execute(SQL.leave_owner)
 
 
 def install_test_clock(connection: psycopg.Connection[Any]) -> None:

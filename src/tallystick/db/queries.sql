@@ -4,7 +4,7 @@ SELECT current_setting('server_version_num')::integer, pg_encoding_to_char(encod
 FROM pg_catalog.pg_database WHERE datname = current_database();
 
 -- name: create_owner
--- Makes the schema and its owner, which nobody can log in as; roles belong to the whole cluster, so another database may have made it.
+-- Makes the owner, which nobody can log in as; roles belong to the whole cluster, so another database may have made it.
 DO $$
 BEGIN
   IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'tally_owner') THEN
@@ -13,23 +13,24 @@ BEGIN
 EXCEPTION WHEN duplicate_object OR unique_violation THEN
   NULL; -- another database's migration made it in this very moment
 END $$;
+
+-- name: become_member
+-- A role that is no superuser must be able to act as the owner; from PostgreSQL 16 on being its member is not enough.
 DO $$
 BEGIN
-  IF NOT pg_has_role(current_user, 'tally_owner', 'MEMBER') THEN
+  IF NOT pg_has_role(current_user, 'tally_owner',
+                     CASE WHEN current_setting('server_version_num')::integer >= 160000 THEN 'SET' ELSE 'MEMBER' END) THEN
     EXECUTE format('GRANT tally_owner TO %I', current_user);
-  END IF;
-  IF NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'tally') THEN
-    CREATE SCHEMA tally AUTHORIZATION tally_owner;
-    COMMENT ON SCHEMA tally IS 'Tallystick: rows as evidence. A guest in this database; everything it owns is in here.';
   END IF;
 END $$;
 
--- name: become_member
--- A role that is no superuser must be a member of the owner to act as it.
+-- name: create_schema
+-- Makes the schema, whose owner is nobody that can log in.
 DO $$
 BEGIN
-  IF NOT pg_has_role(current_user, 'tally_owner', 'MEMBER') THEN
-    EXECUTE format('GRANT tally_owner TO %I', current_user);
+  IF NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'tally') THEN
+    CREATE SCHEMA tally AUTHORIZATION tally_owner;
+    COMMENT ON SCHEMA tally IS 'Tallystick: rows as evidence. A guest in this database; everything it owns is in here.';
   END IF;
 END $$;
 

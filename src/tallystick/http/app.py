@@ -188,9 +188,11 @@ def mount(api: ASGIApp, pages: ASGIApp, is_page: Callable[[Mapping[str, Any]], b
     return answer
 
 
-def guard(connection: AnyConnection, handler: BaseRouteHandler) -> None:
+async def guard(connection: AnyConnection, handler: BaseRouteHandler) -> None:
     """
     Let through who may call the route, and keep in the connection who it is.
+
+    A coroutine, though it awaits nothing: a plain function would cost a way to a thread.
 
     Raises:
         UnauthenticatedError, ScopeMissingError: He may not.

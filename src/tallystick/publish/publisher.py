@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import structlog
 
-from tallystick.db import Database
+from tallystick.db import Database, Transaction
 from tallystick.db.errors import DatabaseUnavailableError
 from tallystick.publish import proofs, store
 from tallystick.publish.errors import (
@@ -81,8 +82,8 @@ class Publisher:
         read_database: Database | None = None,
         tile_cache_mb: int = 64,
     ) -> None:
-        self._read = read_database or database
-        self._tiles = TileStore(self._read, TileCache(tile_cache_mb * MEGABYTE))
+        self._database = read_database or database
+        self._tiles = TileStore(self._database, TileCache(tile_cache_mb * MEGABYTE))
         self._proofs = proofs.ProofCache()
         self._heads = Heads()
         self._refreshing = threading.Lock()
@@ -109,8 +110,9 @@ class Publisher:
         Two statements at most, whatever the number and the size of the logs.
         """
         with self._refreshing:
-            with self._read.reader() as tx:
-                changed = store.changed_heads(tx, self._heads.by_id.values())
+            changed = self._database.read(
+                lambda tx: store.changed_heads(tx, self._heads.by_id.values())
+            )
             heads = self._heads.with_changes(changed)
             edges = [
                 (found.log_id, tile)
@@ -170,8 +172,9 @@ class Publisher:
             SizeTooLargeError: The published head is smaller.
         """
         wanted = proofs.check_size(head, at_least)
-        with self._read.reader() as tx:
-            found = store.checkpoint_from(tx, head.log_id, at_least=wanted, published=head.size)
+        found = self._database.read(
+            lambda tx: store.checkpoint_from(tx, head.log_id, at_least=wanted, published=head.size)
+        )
         assert found is not None, "the head itself is a signed checkpoint"
         return found
 
@@ -180,20 +183,21 @@ class Publisher:
     ) -> list[SignedCheckpoint]:
         """Return signed checkpoints from size *at_most*, or the published one, downwards."""
         upper = head.size if at_most is None else min(at_most, head.size)
-        with self._read.reader() as tx:
-            return store.checkpoints(tx, head.log_id, at_most=upper, limit=limit)
+        return self._database.read(
+            lambda tx: store.checkpoints(tx, head.log_id, at_most=upper, limit=limit)
+        )
 
     def cosignature_lines(self, head: PublishedHead, size: TreeSize) -> list[str]:
         """Return the newest cosignature of each witness under the checkpoint of *size*."""
         if size == head.size:
             return head.cosignature_lines
-        with self._read.reader() as tx:
-            return store.cosignature_lines(tx, head.log_id, size)
+        return self._database.read(lambda tx: store.cosignature_lines(tx, head.log_id, size))
 
     def witnesses(self, head: PublishedHead, *, after: str = "", limit: int) -> list[WitnessState]:
         """Return the log's witnesses by name, those behind *after*."""
-        with self._read.reader() as tx:
-            return store.witnesses(tx, head.log_id, after=after, limit=limit)
+        return self._database.read(
+            lambda tx: store.witnesses(tx, head.log_id, after=after, limit=limit)
+        )
 
     # The static tree (C2SP tlog-tiles) -------------------------------------------------------
 
@@ -231,8 +235,9 @@ class Publisher:
         first = tile.index * TILE_WIDTH
         if first < head.minimum_index:
             raise pruned(head)
-        with self._read.reader() as tx:
-            leaves = store.read_leaves(tx, head.log_id, first=first, end=first + tile.width)
+        leaves = self._database.read(
+            lambda tx: store.read_leaves(tx, head.log_id, first=first, end=first + tile.width)
+        )
         if len(leaves) != tile.width:
             # Leaves only ever go by pruning, which this head may not know of yet.
             raise pruned(head)
@@ -248,18 +253,15 @@ class Publisher:
 
     def health(self) -> Health:
         """Return how the whole system does."""
-        with self._read.reader() as tx:
-            return store.health(tx)
+        return self._database.read(store.health)
 
     def log_gauges(self) -> list[LogGauges]:
         """Return the measures of every log."""
-        with self._read.reader() as tx:
-            return store.log_gauges(tx)
+        return self._database.read(store.log_gauges)
 
     def server_gauges(self) -> ServerGauges:
         """Return the measures that belong to no log."""
-        with self._read.reader() as tx:
-            return store.server_gauges(tx)
+        return self._database.read(store.server_gauges)
 
     # Proofs ------------------------------------------------------------------------------------
 
@@ -314,10 +316,11 @@ class Publisher:
             LeafNotFoundError: That tree has no such leaf.
         """
         of_size = proofs.check_size(head, size)
-        with self._read.reader() as tx:
-            indexes = store.indexes_of_hash(
+        indexes = self._database.read(
+            lambda tx: store.indexes_of_hash(
                 tx, head.log_id, leaf_hash, size=of_size, limit=MAX_EQUAL_LEAVES
             )
+        )
         if not indexes:
             raise LeafNotFoundError(
                 f"log {head.log_name} has no leaf of this hash in its tree of {of_size} leaves"
@@ -341,19 +344,9 @@ class Publisher:
             InvalidRequestError: *version* is none of these.
         """
         of_size = proofs.check_size(head, size)
-        with self._read.reader() as tx:
-            match version:
-                case "last":
-                    last = store.last_index_of_key(tx, head.log_id, key, size=of_size)
-                    found = [] if last is None else [last]
-                case "first" | "all":
-                    limit = 1 if version == "first" else MAX_PROOFS
-                    found = store.indexes_of_key(tx, head.log_id, key, size=of_size, limit=limit)
-                case int():
-                    is_its = store.is_index_of_key(tx, head.log_id, key, version)
-                    found = [version] if is_its else []
-                case _:
-                    raise InvalidRequestError("version is last, first, all or an index")
+        found = self._database.read(
+            lambda tx: indexes_of_row(tx, head, key, version=version, size=of_size)
+        )
         if not found:
             raise LeafNotFoundError(
                 f"log {head.log_name} has no such leaf of this key in its tree of {of_size} leaves"
@@ -396,13 +389,19 @@ class Publisher:
 
     def find_leaf(self, head: PublishedHead, leaf_hash: bytes) -> bool:
         """Return whether the published tree has a leaf of this hash."""
-        with self._read.reader() as tx:
-            return bool(store.indexes_of_hash(tx, head.log_id, leaf_hash, size=head.size, limit=1))
+        return bool(
+            self._database.read(
+                lambda tx: store.indexes_of_hash(
+                    tx, head.log_id, leaf_hash, size=head.size, limit=1
+                )
+            )
+        )
 
     def find_root(self, head: PublishedHead, root: bytes) -> TreeSize | None:
         """Return the size at which *root* was signed; None where it never was."""
-        with self._read.reader() as tx:
-            return store.size_of_root(tx, head.log_id, root, published=head.size)
+        return self._database.read(
+            lambda tx: store.size_of_root(tx, head.log_id, root, published=head.size)
+        )
 
     def proof_file(self, head: PublishedHead, index: LeafIndex, size: int | None = None) -> bytes:
         """
@@ -442,8 +441,8 @@ class Publisher:
             raise pruned(head)
         if first >= head.size:
             return []
-        with self._read.reader() as tx:
-            found = store.read_entries(
+        found = self._database.read(
+            lambda tx: store.read_entries(
                 tx,
                 head.log_id,
                 first=first,
@@ -451,6 +450,7 @@ class Publisher:
                 limit=limit,
                 max_bytes=MAX_PAGE_BYTES,
             )
+        )
         if not found or found[0].index != first:
             raise pruned(head)
         return found
@@ -488,8 +488,9 @@ class Publisher:
             head.size if number < place else (index if number == place else -1)
             for number, head in enumerate(chain, start=1)
         ]
-        with self._read.reader() as tx:
-            return store.row_history(tx, chain, afters, key, limit=limit)
+        return self._database.read(
+            lambda tx: store.row_history(tx, chain, afters, key, limit=limit)
+        )
 
     def row_at(
         self,
@@ -512,8 +513,8 @@ class Publisher:
         of_size = proofs.check_size(head, size)
         for log in reversed(self._readable_chain(head, may_follow)):
             log_size = of_size if log is head else log.size
-            with self._read.reader() as tx:
-                version = store.row_at(tx, log.log_id, key, size=log_size)
+            look = partial(store.row_at, log_id=log.log_id, key=key, size=log_size)
+            version = self._database.read(look)
             if version is not None:
                 return RowState(
                     version=version,
@@ -537,8 +538,9 @@ class Publisher:
         """
         upper = head.size if before is None else max(0, min(before, head.size))
         first = max(head.minimum_index, upper - MAX_SEARCHED_LEAVES)
-        with self._read.reader() as tx:
-            found = store.search(tx, head.log_id, wanted, first=first, before=upper, limit=limit)
+        found = self._database.read(
+            lambda tx: store.search(tx, head.log_id, wanted, first=first, before=upper, limit=limit)
+        )
         reached = found[-1].index if len(found) == limit else first
         at_end = reached <= head.minimum_index
         return SearchPage(tuple(found), None if at_end else LeafIndex(reached))
@@ -557,3 +559,25 @@ class Publisher:
 def pruned(head: PublishedHead) -> PrunedError:
     """Return the error that says from which index on the log still has its entries."""
     return PrunedError(f"log {head.log_name} has pruned entries below {head.minimum_index}")
+
+
+def indexes_of_row(
+    tx: Transaction, head: PublishedHead, key: RowKey, *, version: str | LeafIndex, size: TreeSize
+) -> list[LeafIndex]:
+    """
+    Return the indexes of a row's leaves that *version* names, none where there are none.
+
+    Raises:
+        InvalidRequestError: *version* is not last, first, all or an index.
+    """
+    match version:
+        case "last":
+            last = store.last_index_of_key(tx, head.log_id, key, size=size)
+            return [] if last is None else [last]
+        case "first" | "all":
+            limit = 1 if version == "first" else MAX_PROOFS
+            return store.indexes_of_key(tx, head.log_id, key, size=size, limit=limit)
+        case int():
+            return [version] if store.is_index_of_key(tx, head.log_id, key, version) else []
+        case _:
+            raise InvalidRequestError("version is last, first, all or an index")

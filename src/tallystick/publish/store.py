@@ -96,6 +96,7 @@ def read_tiles(
             "levels": [tile.level for _, tile in wanted],
             "indexes": [tile.index for _, tile in wanted],
         },
+        binary=True,
     )
     return dict(found)
 

@@ -124,8 +124,7 @@ class TileStore:
 
     def warm(self, wanted: Sequence[tuple[LogId, Tile]]) -> dict[TileKey, bytes]:
         """Read *wanted*, of any logs, by one statement, keep the rows and return them."""
-        with self._database.reader() as tx:
-            found = store.read_tiles(tx, wanted)
+        found = self._database.read(lambda tx: store.read_tiles(tx, wanted))
         self._cache.put(found)
         return found
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 import jinja2
 import msgspec
 
+PACKAGE: Final = "tallystick.web"
 HTML: Final = "text/html"
 JSON: Final = "application/json"
 PROBLEM: Final = "application/problem+json"
@@ -54,7 +55,7 @@ def render_json(page: Any) -> bytes:
 
 def style_sheet() -> bytes:
     """Return the explorer's style sheet."""
-    return importlib.resources.files(__package__).joinpath("static/explorer.css").read_bytes()
+    return importlib.resources.files(PACKAGE).joinpath("static/explorer.css").read_bytes()
 
 
 def _quality(accept: str, wanted: str) -> float | None:
@@ -87,7 +88,7 @@ def _show_leaf(leaf: bytes) -> str:
 
 def _make_environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader(__package__ or "", "templates"),
+        loader=jinja2.PackageLoader(PACKAGE, "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )

@@ -123,7 +123,7 @@ def quoted(name: str) -> str:
 @pytest.mark.parametrize("name", HOSTILE)
 def test_any_name_works_from_source_to_audit(bench, name):
     """A table, schema and columns of any name are captured, sealed, audited, repaired (law 14)."""
-    table = f"{quoted(name)}.{quoted(name)}"
+    [(table,)] = sql(bench.url, "SELECT format('%%I.%%I', %s::text, %s::text)", (name, name))
     statements = [
         f"CREATE SCHEMA {quoted(name)}",
         f"CREATE TABLE {table} ({quoted(name)} text PRIMARY KEY, {quoted(name + '2')} text)",

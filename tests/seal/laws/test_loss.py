@@ -1,4 +1,4 @@
-"""No row is lost and none sealed twice, whatever commits late or is cut (log.md 7, laws 1, 2, 4)."""
+"""No row is lost and none sealed twice, whatever commits late or is cut (laws 1, 2 and 4)."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def bench(database_url: str, tmp_path: Path) -> LogBench:
 
 
 def test_prepared_transaction_is_sealed_when_it_commits(bench):
-    """log 3: rows of a prepared transaction, open across ten batches, are sealed once at the end."""
+    """log 3: rows of a transaction prepared before ten batches are sealed once it commits."""
     sql(bench.url, TABLE)
     attach(bench, "payment")
     sequencer = bench.sequencer

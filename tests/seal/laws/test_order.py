@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 HISTORY = """
 SELECT count(*) FILTER (WHERE tally.leaf_record(m.leaf) IS NULL),
-       count(*) FILTER (WHERE (tally.leaf_record(m.leaf) -> 'key')::text::jsonb <> m.source_key::jsonb),
+       count(*) FILTER (WHERE tally.leaf_record(m.leaf) -> 'key' <> m.source_key::jsonb),
        count(*)
 FROM tally.merkle_log AS m WHERE m.log_id = %s
 """

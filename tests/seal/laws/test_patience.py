@@ -30,7 +30,7 @@ PROBE = (
     " WHERE q.log_id = %s AND q.seq > %s ORDER BY q.seq LIMIT 1"
 )
 FEW_PAGES = 12
-"""What a look may read that passes by no dead entries: the way down the index, and a page or two."""
+"""What a look may read that passes by no dead entries: down the index, and a page or two."""
 
 
 @pytest.fixture

@@ -66,9 +66,8 @@ def share_under_load(url: str, key_dir: Path, seconds: float) -> None:
         first = number * 10_000_000 + turn * 20
         values = f"SELECT i, 1 FROM generate_series({first}, {first + 9}) AS i"
         connection.execute(f"INSERT INTO table_{table} {values}".encode())
-        connection.execute(
-            f"UPDATE table_{table} SET version = 2 WHERE id BETWEEN {first} AND {first + 4}".encode()
-        )
+        where = f"id BETWEEN {first} AND {first + 4}"
+        connection.execute(f"UPDATE table_{table} SET version = 2 WHERE {where}".encode())
         connection.commit()
         with lock:
             rows[table] += 15
@@ -134,9 +133,7 @@ class Statements:
 @pytest.mark.parametrize("size", [0, 1, 300, 70_000])
 def test_start_reads_the_right_edge_alone(database_url, tmp_path, size):
     """log 24: a new process's first batch takes at most 12 statements and 8 tiles at any size."""
-    bench = make_bench(
-        database_url, tmp_path / "keys", batch_size=100_000, control_leaves=False
-    )
+    bench = make_bench(database_url, tmp_path / "keys", batch_size=100_000, control_leaves=False)
     sql(
         bench.url,
         "INSERT INTO tally.capture (log_id, op, via, source_key, leaf, captured_at)"
@@ -186,11 +183,13 @@ def write_through(url: str, stop: threading.Event) -> None:
     """Insert rows one by one until told to stop, whatever happens to the server."""
     number = 0
     while not stop.is_set():
-        with contextlib.suppress(psycopg.OperationalError):
-            with psycopg.connect(url, autocommit=True) as connection:
-                while not stop.is_set():
-                    number += 1
-                    connection.execute("INSERT INTO payment VALUES (%s)", (number,))
+        with (
+            contextlib.suppress(psycopg.OperationalError),
+            psycopg.connect(url, autocommit=True) as connection,
+        ):
+            while not stop.is_set():
+                number += 1
+                connection.execute("INSERT INTO payment VALUES (%s)", (number,))
         time.sleep(0.02)
 
 
@@ -222,7 +221,7 @@ def test_sealing_resumes_when_the_server_is_back(own_server, tmp_path, mode):
 
 
 def test_a_signed_head_survives_the_server(own_server, tmp_path):
-    """Even where commits need not wait for the disk, a head is on disk before the guard (law 12)."""
+    """Where commits do not wait for the disk, a head still does: the guard knows it (law 12)."""
     with own_server.database() as url:
         assert sql(url, "SHOW synchronous_commit") == [("off",)]
         bench = make_bench(url, tmp_path / "keys", control_leaves=False)

@@ -58,3 +58,15 @@ def test_pending_proofs_are_bounded():
     assert len(floor.pending) <= 64
     floor.rise(xmin=TransactionId(5000))
     assert floor.seq == 999
+
+
+def test_starts_again_in_another_place():
+    """A floor of one database says nothing of another: there the look starts below every seq."""
+    floor = Floor()
+    assert floor.stands_in("this server")
+    assert floor.stands_in("this server")
+    floor.seq = Seq(70)
+    floor.took(drawn=Seq(80), own=TransactionId(900))
+    assert not floor.stands_in("another server")
+    assert (floor.seq, floor.pending) == (BELOW_EVERY_SEQ, [])
+    assert floor.stands_in("another server")

@@ -3,7 +3,8 @@ The floor: where a look at the queue's index starts (log.md, section 5.6).
 
 Index entries of sealed rows stay in front of the queue until vacuum removes them, and any old
 snapshot prevents that. A look from the floor passes them by. The floor is only where a scan
-starts: it never decides what is sealed, and once an hour a look starts below every seq.
+starts: it never decides what is sealed, and once an hour a look starts below every seq. It holds
+for one running database: in a restored one numbers start again lower.
 """
 
 from __future__ import annotations
@@ -28,6 +29,22 @@ class Floor:
     seq: Seq = BELOW_EVERY_SEQ
     full_look_at: float = 0.0
     pending: list[tuple[Seq, TransactionId]] = field(default_factory=list)
+    place: str | None = None
+
+    def stands_in(self, place: str) -> bool:
+        """
+        Return whether this floor is of the queue in *place*; one of another place starts again.
+
+        A backup that is restored, in this server or another, is another place: there seqs and
+        transaction ids that were seen before are drawn again.
+        """
+        if place == self.place:
+            return True
+        is_first = self.place is None
+        self.place = place
+        self.seq = BELOW_EVERY_SEQ
+        self.pending = []
+        return is_first
 
     def start(self, *, now: float) -> Seq:
         """Return where a look at *now* (monotonic seconds) starts; once an hour below every seq."""

@@ -10,11 +10,14 @@ SELECT
 
 -- name: read_head
 -- The log, its last checkpoint, and how far the queue's sequence has come; nothing here takes a transaction id.
+-- Its place is one run of one server, one database and one table: within it seqs and transaction ids only rise.
 SELECT
   l.log_name, l.origin, l.status::text, l.enabled, l.batch_size, l.freeze_requested_at IS NOT NULL,
   c.tree_size, c.root_hash, c.note,
   CASE WHEN s.is_called THEN s.last_value ELSE s.last_value - 1 END,
-  (SELECT q.seqcache FROM pg_catalog.pg_sequence AS q WHERE q.seqrelid = 'tally.capture_seq'::regclass)
+  (SELECT q.seqcache FROM pg_catalog.pg_sequence AS q WHERE q.seqrelid = 'tally.capture_seq'::regclass),
+  (SELECT concat_ws(' ', pg_postmaster_start_time(), d.oid, 'tally.capture'::regclass::oid)
+   FROM pg_catalog.pg_database AS d WHERE d.datname = current_database())
 FROM tally.verification_logs AS l
 CROSS JOIN tally.capture_seq AS s
 CROSS JOIN LATERAL (
@@ -128,7 +131,9 @@ ORDER BY l.log_id;
 SELECT w.log_id, (
   SELECT q.captured_at FROM tally.capture AS q
   WHERE q.log_id = w.log_id AND q.seq > w.floor ORDER BY q.seq LIMIT 1
-), pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+), pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
+  (SELECT concat_ws(' ', pg_postmaster_start_time(), d.oid, 'tally.capture'::regclass::oid)
+   FROM pg_catalog.pg_database AS d WHERE d.datname = current_database())
 FROM unnest(%(log_ids)s::integer[], %(floors)s::bigint[]) AS w (log_id, floor);
 
 -- name: sealing_status

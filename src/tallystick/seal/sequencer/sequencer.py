@@ -127,7 +127,6 @@ class Sequencer:
 
     def _seal(self, log_id: LogId, state: LogState) -> SealResult | None:
         watch = Stopwatch()
-        start = state.floor.start(now=watch.began)
         with self._database.transaction() as tx:
             # 1. The lock saves work. Without it the row locks of DELETE and the primary key of
             #    merkle_log still admit one of two.
@@ -144,6 +143,8 @@ class Sequencer:
             if not self._is_last(tx, log_id, head):
                 return None
             edge = self._edge(tx, log_id, state, head)
+            state.floor.stands_in(head.place)
+            start = state.floor.start(now=watch.began)
             pause_point("seal.locked")  # A crash leaves nothing: nothing was written.
             # 3. One statement takes the rows and writes the leaves.
             batch, frozen = self._take(tx, log_id, head, start)

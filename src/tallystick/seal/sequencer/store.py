@@ -52,6 +52,7 @@ class Head:
     note: str
     drawn: Seq
     sequence_cache: int
+    place: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ class Waiting:
     log_id: LogId
     oldest_captured_at: datetime.datetime | None
     xmin: TransactionId
+    place: str
 
 
 @dataclass(frozen=True, slots=True)

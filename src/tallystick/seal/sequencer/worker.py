@@ -140,6 +140,10 @@ class SequencerWorker:
         }
         with self._database.transaction(read_only=True) as tx:
             answers = store.probe(tx, floors)
+        stands = [self._sequencer.state(a.log_id).floor.stands_in(a.place) for a in answers]
+        if not all(stands):
+            # Another database answered than the floors are of; they start again below every seq.
+            return self._probe(due)
         found: dict[LogId, datetime.datetime] = {}
         for answer in answers:
             if answer.oldest_captured_at is not None:
