@@ -46,6 +46,7 @@ class Running:
 
 
 def free_port() -> int:
+    """Return a port that nobody has."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

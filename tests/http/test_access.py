@@ -40,6 +40,7 @@ EVERY_ROUTE = [*NEEDS, *(("GET", path) for path in STATIC_NEEDS)]
 
 
 def path_of(template: str, visibility: str) -> str:
+    """Return a path of the template about the log of this visibility."""
     filled = re.sub(r"\{(\w+)\}", lambda found: VALUES[found[1]], template)
     return filled.replace("{visibility}", visibility)
 
@@ -65,7 +66,7 @@ def expected(need: object, visibility: str) -> bool:
 
 @pytest.mark.parametrize("visibility", ["public", "hashes", "private"])
 def test_every_route_refuses_who_may_not(logs: Running, visibility: str) -> None:
-    """log 22: Without a key a route answers what is open, and 401 to the rest; with a wrong one 401."""
+    """log 22: Without a key a route answers what is open, else 401; with a wrong key 401."""
     for method, template in EVERY_ROUTE:
         need = NEEDS.get((method, template)) or STATIC_NEEDS[template]
         path = path_of(template, visibility)

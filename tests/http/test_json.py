@@ -33,6 +33,7 @@ NAIVE = NaiveTree(LEAVES)
 
 
 def b64(data: bytes) -> str:
+    """Return *data* as the API spells it."""
     return base64.b64encode(data).decode()
 
 

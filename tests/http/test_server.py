@@ -51,6 +51,7 @@ def process(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def url_of(settings: Settings) -> str:
+    """Return where the server answers."""
     return f"http://127.0.0.1:{settings.port}"
 
 
@@ -74,7 +75,7 @@ def test_a_server_process_serves_and_ends(
 def test_requests_in_flight_are_finished(
     settings: Settings, process: subprocess.Popen[bytes], builder_of_server: LogBuilder
 ) -> None:
-    """log 25: Under load a SIGTERM breaks no answer: each is whole, or its connection is refused."""
+    """log 25: Under load a SIGTERM breaks no answer: it is whole, or the connection is refused."""
     builder_of_server.filled("live", [b"leaf %d" % n for n in range(2000)], visibility="public")
     time.sleep(1.2)
     broken: list[BaseException] = []

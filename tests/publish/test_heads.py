@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
 
 def leaves(count: int) -> list[bytes]:
+    """Return so many different leaves."""
     return [b"leaf %d" % number for number in range(count)]
 
 
 def becomes(expected: object, look: Callable[[], object], *, within_seconds: float) -> None:
+    """Wait until *look* gives what is expected, and fail where it does not in time."""
     deadline = time.monotonic() + within_seconds
     while look() != expected and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -51,7 +53,7 @@ def test_only_what_changed_is_read(builder: LogBuilder, publisher: Publisher) ->
     builder.seal("two")
     assert [(head.log_name, head.size) for head in publisher.refresh()] == [("two", 4)]
     builder.execute(
-        "UPDATE tally.verification_logs SET visibility = 'public' WHERE log_name = 'one' RETURNING 1"
+        "UPDATE tally.verification_logs SET visibility = 'public' WHERE log_name = 'one'"
     )
     assert [(head.log_name, head.visibility) for head in publisher.refresh()] == [("one", "public")]
 

@@ -36,6 +36,7 @@ BORDERS = (1, 2, 3, 4, 5, 7, 8, 9, 255, 256, 257, 258, 511, 512, 513, 599, 600)
 
 
 def leaves(count: int) -> list[bytes]:
+    """Return so many different leaves."""
     return [b"leaf %d" % number for number in range(count)]
 
 
@@ -51,6 +52,7 @@ def naive(builder: LogBuilder, publisher: Publisher) -> NaiveTree:
 
 
 def check_all_leaves(publisher: Publisher, naive: NaiveTree, sizes: list[int]) -> None:
+    """Compare the proof of each leaf at each of *sizes* with the naive tree's."""
     head = publisher.published_head("plain")
     for size in sizes:
         for index in range(size):
@@ -96,7 +98,7 @@ def test_growth_proofs_at_borders_equal_a_naive_tree(
 
 
 def test_roots_of_unsigned_sizes_come_from_tiles(publisher: Publisher, naive: NaiveTree) -> None:
-    """The root at any published size is the tree's, whether a checkpoint was signed there or not."""
+    """The root at any published size is the tree's, signed or not."""
     head = publisher.published_head("plain")
     assert [publisher.root_at(head, size) for size in BORDERS] == [
         naive.root(size) for size in BORDERS

@@ -22,6 +22,7 @@ KEY = RowKey.of("payment", "42")
 def change(
     builder: LogBuilder, log: str, source: int, op: str, number: int, **more: object
 ) -> bytes:
+    """Queue one change of the payment *number*, and return its leaf."""
     key_text = "[]" if op == "truncate" else RowKey.of("payment", str(number)).text
     if op == "truncate":
         more = {"row": None, "key": []} | more

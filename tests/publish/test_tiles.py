@@ -39,6 +39,7 @@ LOG = LogId(1)
 
 
 def leaves(count: int) -> list[bytes]:
+    """Return so many different leaves."""
     return [b"leaf %d" % number for number in range(count)]
 
 
@@ -156,6 +157,7 @@ class Exactly:
         self.widths = {(tile.level, tile.index): tile.width for tile in tiles}
 
     def read_tiles(self, tiles: Sequence[Tile]) -> list[bytes]:
+        """Return zeroes of the widths asked for."""
         assert all(tile.width <= self.widths[tile.level, tile.index] for tile in tiles)
         return [bytes(32 * tile.width) for tile in tiles]
 

@@ -1,4 +1,4 @@
-"""Logs in a real database: made by `create_log`, filled through the queue, sealed by the sequencer."""
+"""Logs in a real database: filled through the queue, sealed by the sequencer."""
 
 from __future__ import annotations
 
@@ -95,7 +95,8 @@ class LogBuilder:
         signature = sign_cosignature(parse_note(note.encode()).text, signer, time_seconds=at)
         line = format_signature_line(signature)
         self.execute(
-            "INSERT INTO tally.cosignatures (log_id, tree_size, witness_name, line, signed_at_seconds)"
+            "INSERT INTO tally.cosignatures"
+            " (log_id, tree_size, witness_name, line, signed_at_seconds)"
             f" VALUES ({log_id}, {size}, '{witness}', $line${line}$line$, {at}) RETURNING 1"
         )
         return format_verifier_key(signer.verifier_key)

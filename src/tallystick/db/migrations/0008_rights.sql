@@ -16,8 +16,15 @@ GRANT UPDATE (position, attempts, next_try_at, last_error) ON tally.outbox_curso
 GRANT UPDATE (last_size, last_seen_at, last_error, enabled) ON tally.witnesses TO tally_app;
 GRANT SELECT, USAGE ON SEQUENCE tally.capture_seq TO tally_app;
 
--- The earlier log service's SQL: plain INSERT into both configuration tables, UPDATE of these columns.
-GRANT INSERT ON tally.verification_logs, tally.verification_sources TO tally_app;
+-- The earlier log service's SQL: plain INSERT of both tables' configuration, UPDATE of these columns. What states and
+-- validation write (status, relation, failure, minimum_index, ...) is for functions alone.
+GRANT INSERT (log_name, origin, created_at, description, enabled, mode, visibility, batch_size, batch_interval_ms, witness_quorum,
+              witness_patience_seconds, accepts_entries, control_leaves, predecessor_log_id, retain_until)
+  ON tally.verification_logs TO tally_app;
+GRANT INSERT (source_table, log_name, log_id, capture, leaf_form, hash_column, order_column, timestamp_column, key_columns,
+              include_columns, exclude_columns, private_columns, on_update, on_delete, on_truncate, enabled, poll_cursor,
+              poll_lookback, reconcile_interval_seconds, created_at)
+  ON tally.verification_sources TO tally_app;
 GRANT UPDATE (enabled, description, visibility, batch_size, batch_interval_ms, witness_quorum, witness_patience_seconds,
               accepts_entries, retain_until) ON tally.verification_logs TO tally_app;
 GRANT UPDATE (enabled, poll_cursor, poll_lookback, reconcile_interval_seconds, backfill_after, checked_at, reconciled_at)

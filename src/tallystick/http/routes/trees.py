@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 from litestar import MediaType, Response, get
 from litestar.params import FromQuery
@@ -37,6 +39,9 @@ from tallystick.publish.errors import CheckpointNotFoundError
 from tallystick.publish.heads import with_cosignatures
 from tallystick.seal.errors import InvalidRequestError
 from tallystick.tlog import Hash, LeafIndex, TreeSize, hash_leaf
+
+SELECTORS: Final = ("index", "indexes", "hash", "leaf_hash", "table")
+"""By what a leaf's proof can be asked for; one of them at a time."""
 
 
 @get("/logs/{log:str}/root", sync_to_thread=True)
@@ -109,44 +114,30 @@ def get_proof(
     leaf bytes (`hash`), by `leaf_hash`, or by `table` and `key` (`version`: last, first, all
     or an index). `Accept: text/plain` gives a C2SP tlog-proof.
     """
-    chosen = [
-        name
-        for name in ("index", "indexes", "hash", "leaf_hash", "table")
-        if name in request.query_params
-    ]
+    chosen = [name for name in SELECTORS if name in request.query_params]
     if len(chosen) != 1:
-        raise InvalidRequestError("name one of index, indexes, hash, leaf_hash, table and key")
-    publisher = services.publisher
-    wants_file = request.headers.get("accept", "").startswith("text/plain")
+        raise InvalidRequestError(f"name one of {', '.join(SELECTORS)}")
     count: int | msgspec.UnsetType = msgspec.UNSET
     equal: list[int] | msgspec.UnsetType = msgspec.UNSET
-    if leaf is not None or leaf_hash is not None:
-        digest = (
-            hash_leaf(parse_binary(leaf, name="hash"))
-            if leaf is not None
-            else parse_hash(leaf_hash or "", name="leaf_hash")
-        )
-        found = publisher.prove_hash(head, digest, size)
-        proofs, count, equal = [found.proof], found.count, list(found.equal_indexes)
-    elif indexes is not None:
+    publisher = services.publisher
+    if indexes is not None:
         proofs = publisher.prove_indexes(head, parse_indexes(indexes), size)
     elif table is not None:
         row = RowKey.of(table, key_columns(key))
         proofs = publisher.prove_row(head, row, parse_version(version or "last"), size)
-    else:
-        assert index is not None, "one is chosen"
+    elif index is not None:
         proofs = [publisher.prove_index(head, LeafIndex(index), size)]
-    is_list = indexes is not None or version == "all"
-    if wants_file:
+    else:
+        found = publisher.prove_hash(head, parse_leaf_hash(leaf, leaf_hash), size)
+        proofs, count, equal = [found.proof], found.count, list(found.equal_indexes)
+    if request.headers.get("accept", "").startswith(MediaType.TEXT):
         return proof_file(services, head, proofs, size)
-    if is_list:
-        return json_response(
-            Proofs(log_name=head.log_name, proofs=[inclusion_proof(proof) for proof in proofs])
-        )
-    body = Proof(
-        log_name=head.log_name, proof=inclusion_proof(proofs[0]), count=count, indexes=equal
+    answered = [inclusion_proof(proof) for proof in proofs]
+    if indexes is not None or version == "all":
+        return json_response(Proofs(log_name=head.log_name, proofs=answered))
+    return json_response(
+        Proof(log_name=head.log_name, proof=answered[0], count=count, indexes=equal)
     )
-    return json_response(body)
 
 
 def proof_file(
@@ -188,13 +179,7 @@ def has_leaf(
     leaf_hash: Text = None,
 ) -> Exists:
     """Whether the published tree has a leaf, by its bytes (`hash`) or `leaf_hash`."""
-    if (leaf is None) == (leaf_hash is None):
-        raise InvalidRequestError("name one of hash and leaf_hash")
-    digest = (
-        hash_leaf(parse_binary(leaf, name="hash"))
-        if leaf is not None
-        else parse_hash(leaf_hash or "", name="leaf_hash")
-    )
+    digest = parse_leaf_hash(leaf, leaf_hash)
     return Exists(log_name=head.log_name, exists=services.publisher.find_leaf(head, digest))
 
 
@@ -203,6 +188,20 @@ def has_root(services: Served, head: Head, root: FromQuery[str]) -> RootExists:
     """Whether a checkpoint with this root was signed."""
     size = services.publisher.find_root(head, parse_hash(root, name="root"))
     return RootExists(log_name=head.log_name, exists=size is not None, tree_size=size)
+
+
+def parse_leaf_hash(leaf: str | None, leaf_hash: str | None) -> Hash:
+    """
+    Return the leaf hash that a request gives, by the leaf's bytes or as it is.
+
+    Raises:
+        InvalidRequestError: It gives both or neither, or one is not of its form.
+    """
+    if leaf is not None and leaf_hash is None:
+        return hash_leaf(parse_binary(leaf, name="hash"))
+    if leaf_hash is not None and leaf is None:
+        return parse_hash(leaf_hash, name="leaf_hash")
+    raise InvalidRequestError("name one of hash and leaf_hash")
 
 
 def key_columns(key: list[str] | None) -> list[str]:

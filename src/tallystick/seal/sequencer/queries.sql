@@ -38,19 +38,23 @@ INNER JOIN tally.log_tiles AS t ON t.log_id = %(log_id)s AND t.level = w.level A
 
 -- name: take_batch
 -- Takes a batch from the queue, writes its leaves and deletes it, as one statement: one snapshot, so no row slips between.
+-- What merkle_log or its index would refuse is quarantined: one such row must not stop its log.
 WITH taken AS MATERIALIZED (
   DELETE FROM tally.capture
   WHERE ctid = ANY (ARRAY(
     SELECT q.ctid FROM tally.capture AS q
     WHERE q.log_id = %(log_id)s AND q.seq > %(floor)s
     ORDER BY q.seq LIMIT %(batch_size)s))
-  RETURNING *
+  RETURNING *, coalesce(problem, CASE
+    WHEN octet_length(leaf) NOT BETWEEN 1 AND 65535 THEN 'the leaf has ' || octet_length(leaf) || ' bytes, not 1 to 65,535'
+    WHEN octet_length(source_key) > 2300 THEN 'the key has ' || octet_length(source_key) || ' bytes, over 2,300'
+  END) AS verdict
 ), placed AS MATERIALIZED (
   SELECT
     t.*, %(tree_size)s::bigint + row_number() OVER (ORDER BY t.seq) - 1 AS leaf_index,
     sha256('\x00'::bytea || t.leaf) AS leaf_hash
   FROM taken AS t
-  WHERE t.problem IS NULL
+  WHERE t.verdict IS NULL
 ), appended AS (
   INSERT INTO tally.merkle_log (
     log_id, leaf_index, log_name, source_table, source_id, source_key, op, via, seq, leaf, leaf_hash, processed_at)
@@ -65,10 +69,10 @@ WITH taken AS MATERIALIZED (
   INSERT INTO tally.capture_quarantine (
     log_id, xid, seq, source_no, op, via, source_key, source_id, leaf, salt, record, problem, captured_at, source_table)
   SELECT
-    t.log_id, t.xid, t.seq, t.source_no, t.op, t.via, t.source_key, t.source_id, t.leaf, t.salt, t.record, t.problem,
+    t.log_id, t.xid, t.seq, t.source_no, t.op, t.via, t.source_key, t.source_id, t.leaf, t.salt, t.record, t.verdict,
     t.captured_at, s.source_table
   FROM taken AS t LEFT JOIN tally.verification_sources AS s ON s.source_no = t.source_no
-  WHERE t.problem IS NOT NULL
+  WHERE t.verdict IS NOT NULL
 )
 SELECT
   (SELECT count(*) FROM taken),
