@@ -14,7 +14,13 @@ from typing import Final
 from tallystick.config import Settings
 from tallystick.db import Database, Transaction, migrate
 from tallystick.runtime.operator import operator_key_file
-from tallystick.seal.logs import KeyRing, create_house_logs, get_log, has_log
+from tallystick.seal.logs import (
+    KeyRing,
+    create_house_logs,
+    create_outbox_key,
+    get_log,
+    has_log,
+)
 from tallystick.seal.sources import add_source
 
 HOUSE_LOG: Final = "tally"
@@ -65,7 +71,9 @@ def initialise(settings: Settings, url: str, *, test: bool = False) -> Initialis
     keys = KeyRing(settings.keys.absolute())
     with Database(url, pool_size=2, application="tallystick-init") as database:
         with database.transaction() as tx:
-            logs = create_house_logs(tx, keys=keys, origin_prefix=origin_prefix(tx, settings))
+            prefix = origin_prefix(tx, settings)
+            logs = create_house_logs(tx, keys=keys, origin_prefix=prefix)
+            create_outbox_key(tx, keys=keys, origin_prefix=prefix)
         sources = add_house_sources(database)
     operator_key_file(settings)
     return Initialised([m.name for m in applied], [log.log_name for log in logs], sources)

@@ -25,7 +25,7 @@ from tallystick.outbox import OutboxSettings, SinkSettings, run_outbox
 from tallystick.runtime.house import origin_prefix
 from tallystick.runtime.place import database_url
 from tallystick.runtime.sourcing import run_sources
-from tallystick.seal.logs import KeyRing
+from tallystick.seal.logs import KeyRing, outbox_signer
 from tallystick.seal.sequencer import SealObserver, SealResult, SequencerWorker
 
 STOP_SECONDS: Final = 18.0
@@ -54,6 +54,7 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
             return
         with database.transaction(read_only=True) as tx:
             prefix = origin_prefix(tx, settings)
+            signer = outbox_signer(tx, keys)
         sequencer = SequencerWorker(
             database,
             keys,
@@ -63,7 +64,7 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
         )
         outbox = OutboxSettings(
             retention_days=settings.outbox_retention_days,
-            sinks=SinkSettings(webhook_hosts=settings.outbox_webhook_hosts),
+            sinks=SinkSettings(webhook_hosts=settings.outbox_webhook_hosts, signer=signer),
         )
         duties: dict[str, Callable[[], None]] = {
             "seal": lambda: sequencer.run(stop),

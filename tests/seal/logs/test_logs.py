@@ -8,12 +8,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tallystick.db import connect
+from tallystick.db import Query, connect
 from tallystick.record import KeyPermissionsError, parse_record
 from tallystick.seal.audit import audit_log
 from tallystick.seal.errors import (
     DamagedLogError,
     InvalidLogError,
+    LastKeyError,
     LogExistsError,
     LogFailedError,
     LogNotFoundError,
@@ -26,6 +27,7 @@ from tallystick.seal.logs import (
     configure_log,
     create_house_logs,
     create_log,
+    create_outbox_key,
     fail_log,
     freeze_log,
     get_log,
@@ -33,6 +35,7 @@ from tallystick.seal.logs import (
     list_keys,
     list_logs,
     open_new_logs,
+    outbox_signer,
     recover_log,
 )
 from tallystick.seal.logs.guard import check_guard, read_guard, write_guard
@@ -162,6 +165,28 @@ def test_open_key_directory_is_refused(database, keys):
     keys.directory.chmod(0o755)
     with pytest.raises(KeyPermissionsError):
         create(database, keys)
+
+
+def test_outbox_key_is_made_once_and_signs(database, keys):
+    """log 31: init makes the key that signs webhooks, once; its file is the worker's signer."""
+    with database.transaction() as tx:
+        assert outbox_signer(tx, keys) is None
+        first = create_outbox_key(tx, keys=keys, origin_prefix=ORIGIN_PREFIX)
+    with database.transaction() as tx:
+        assert create_outbox_key(tx, keys=keys, origin_prefix=ORIGIN_PREFIX) == first
+        signer = outbox_signer(tx, KeyRing(keys.directory))
+    assert signer is not None
+    assert (signer.name, signer.key_id) == ("log.example/outbox", first)
+
+
+def test_last_key_of_a_log_cannot_be_retired(database, keys):
+    """A log keeps an active key: retiring the only one is LastKeyError."""
+    create(database, keys)
+    with database.transaction() as tx:
+        [key] = list_keys(tx, "payments")
+    with pytest.raises(LastKeyError), database.transaction() as tx:
+        tx.execute(Query(b"SELECT tally.retire_key_v1(name, key_id) FROM tally.log_keys"))
+    assert key.status == "active"
 
 
 @pytest.fixture

@@ -262,6 +262,19 @@ AS $$
 $$;
 COMMENT ON FUNCTION tally.joined_sql(text[]) IS 'The expression that joins words and expressions (pieces that begin with =); none of them is NULL.';
 
+CREATE FUNCTION tally.split_words(p_pieces text[], OUT lead text, OUT rest text[], OUT trail text)
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog
+AS $$
+  SELECT
+    coalesce(string_agg(p.piece, '' ORDER BY p.place) FILTER (WHERE p.place < coalesce(e.first, p.place + 1)), ''),
+    coalesce(array_agg(p.piece ORDER BY p.place) FILTER (WHERE p.place BETWEEN e.first AND e.last), '{}'),
+    coalesce(string_agg(p.piece, '' ORDER BY p.place) FILTER (WHERE p.place > e.last), '')
+  FROM unnest(p_pieces) WITH ORDINALITY AS p (piece, place)
+  CROSS JOIN (SELECT min(u.place) AS first, max(u.place) AS last
+              FROM unnest(p_pieces) WITH ORDINALITY AS u (piece, place) WHERE u.piece LIKE '=%') AS e
+$$;
+COMMENT ON FUNCTION tally.split_words(text[]) IS 'Pieces for joined_sql, taken apart: the words before the first expression, the middle, the words after the last one.';
+
 CREATE FUNCTION tally.output_pieces(p_type oid, p_reference text, p_never_null boolean) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog
 AS $$
@@ -429,14 +442,25 @@ AS $$
 $$;
 COMMENT ON FUNCTION tally.record_table(integer) IS 'The table''s name in records: schema and table, quoted as PostgreSQL quotes them.';
 
-CREATE FUNCTION tally.head_sql(p_at text) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog
+CREATE FUNCTION tally.head_sql(p_source_no integer, p_at text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog
 AS $$
   SELECT format(
-    $f$E'tallystick/seal-record/v1\n{"actor":' || coalesce(to_json(nullif(current_setting('tally.actor', true), ''))::text, 'null') || ',"at":"' || to_char(%s AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '","key":'$f$,
-    p_at)
+    $f$concat(%L, coalesce(to_json(nullif(current_setting('tally.actor', true), '')), 'null'), ',"at":"', to_char(%s AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'), %L)$f$,
+    E'tallystick/seal-record/v1\n{"actor":', p_at, 'Z","key":' || w.lead)
+  FROM tally.split_words(tally.key_pieces(p_source_no, 'r', '{}')) AS w
 $$;
-COMMENT ON FUNCTION tally.head_sql(text) IS 'The expression of a record''s tag and first members, the same for all rows of a statement.';
+COMMENT ON FUNCTION tally.head_sql(integer, text) IS
+  'The expression of a record''s tag and what follows up to its key, the same for all rows of a statement.';
+
+CREATE FUNCTION tally.role_sql(p_source_no integer, p_with_private boolean) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog
+AS $$
+  SELECT format($f$concat('"role":', to_json(session_user::text), %L)$f$, ',"row":' || w.lead)
+  FROM tally.split_words(tally.row_pieces(p_source_no, 'r', '{}', p_with_private)) AS w
+$$;
+COMMENT ON FUNCTION tally.role_sql(integer, boolean) IS
+  'The expression of a record''s role and what follows up to the first value, the same for all rows of a statement.';
 
 CREATE FUNCTION tally.salt_sql() RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog
@@ -474,25 +498,28 @@ $$;
 COMMENT ON FUNCTION tally.source_columns(integer, text) IS 'A select list: the needed columns of a table''s alias as c1, c2, ...';
 
 CREATE FUNCTION tally.record_sql(
-  p_source_no integer, p_op text, p_via text, p_head text, p_role text, p_places text[], p_private text, p_with_private boolean
+  p_source_no integer, p_op text, p_via text, p_at text, p_in_trigger boolean, p_places text[], p_private text, p_with_private boolean
 ) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog
 AS $$
   SELECT 'convert_to(' || tally.joined_sql(
-    ARRAY['=' || p_head] || tally.key_pieces(p_source_no, 'r', p_places)
-    || ARRAY[',"log":' || to_json(s.log_name)::text || ',"op":"']
+    ARRAY['=' || CASE WHEN p_in_trigger THEN 'here.head' ELSE '(SELECT ' || tally.head_sql(p_source_no, p_at) || ')' END]
+    || k.rest || ARRAY[k.trail || ',"log":' || to_json(s.log_name)::text || ',"op":"']
     || CASE p_op WHEN 'I' THEN ARRAY['insert'] WHEN 'U' THEN ARRAY['update'] WHEN 'D' THEN ARRAY['delete']
        ELSE ARRAY[format('=CASE %s WHEN ''I'' THEN ''insert'' WHEN ''U'' THEN ''update'' ELSE ''delete'' END', p_op)] END
     || ARRAY['",'] || CASE WHEN p_private IS NULL THEN '{}' ELSE ARRAY['"private":', '=' || p_private, ','] END
-    || ARRAY['"role":', '=' || p_role, ',"row":']
-    || tally.row_pieces(p_source_no, 'r', p_places, p_with_private)
-    || ARRAY[',"table":' || to_json(tally.record_table(p_source_no))::text || ',"tx":"',
-             '=(SELECT pg_current_xact_id()::text)', '","via":"' || tally.via_word(p_via) || '"}'])
+    || ARRAY['=' || CASE WHEN p_in_trigger AND NOT p_with_private THEN 'here.role' ELSE '(SELECT ' || tally.role_sql(p_source_no, p_with_private) || ')' END]
+    || w.rest
+    || ARRAY[format('=(SELECT concat(%L, pg_current_xact_id(), %L))',
+      w.trail || ',"table":' || to_json(tally.record_table(p_source_no))::text || ',"tx":"', '","via":"' || tally.via_word(p_via) || '"}')])
     || ', ''UTF8'')'
-  FROM tally.verification_sources AS s WHERE s.source_no = p_source_no
+  FROM tally.verification_sources AS s
+  CROSS JOIN tally.split_words(tally.key_pieces(p_source_no, 'r', p_places)) AS k
+  CROSS JOIN tally.split_words(tally.row_pieces(p_source_no, 'r', p_places, p_with_private)) AS w
+  WHERE s.source_no = p_source_no
 $$;
-COMMENT ON FUNCTION tally.record_sql(integer, text, text, text, text, text[], text, boolean) IS
-  'The expression of the leaf bytes of a record over c1, c2, ... of the alias r, while no value is large.';
+COMMENT ON FUNCTION tally.record_sql(integer, text, text, text, boolean, text[], text, boolean) IS
+  'The expression of the leaf bytes of a record over c1, c2, ... of the alias r, while no value is large; in a trigger head and role are variables.';
 
 CREATE FUNCTION tally.salted_sql(p_record text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog
@@ -502,7 +529,7 @@ $$;
 COMMENT ON FUNCTION tally.salted_sql(text) IS 'The expression of a salted leaf (section 5.2) of a record.';
 
 CREATE FUNCTION tally.queue_rows_sql(
-  p_source_no integer, p_op text, p_via text, p_rows text, p_at text, p_head text, p_role text
+  p_source_no integer, p_op text, p_via text, p_rows text, p_at text, p_in_trigger boolean DEFAULT false
 ) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog
 AS $$
@@ -542,7 +569,7 @@ BEGIN
     rows_sql := format('(SELECT r.*, %s AS salt FROM %s OFFSET 0) AS r', tally.salt_sql(), rows_sql);
     salt := 'r.salt';
   END IF;
-  leaf := CASE WHEN needs_record THEN tally.record_sql(p_source_no, p_op, p_via, p_head, p_role, places, private, false) END;
+  leaf := CASE WHEN needs_record THEN tally.record_sql(p_source_no, p_op, p_via, p_at, p_in_trigger, places, private, false) END;
   IF needs_record AND (may_be_large OR needs_salt) THEN
     rows_sql := format('(SELECT r.*, %s AS plain FROM %s OFFSET 0) AS r', leaf, rows_sql);
     leaf := 'r.plain';
@@ -556,7 +583,7 @@ BEGIN
   END IF;
 
   IF source.leaf_form = 'record' AND private IS NOT NULL THEN
-    record := tally.record_sql(p_source_no, p_op, p_via, p_head, p_role, places, NULL, true);
+    record := tally.record_sql(p_source_no, p_op, p_via, p_at, p_in_trigger, places, NULL, true);
   ELSIF source.leaf_form = 'record' AND may_be_large THEN
     record := 'CASE WHEN octet_length(r.plain) > 8192 THEN nullif(r.plain, r.fitted) END';
   ELSIF needs_record AND source.leaf_form <> 'record' THEN
@@ -578,7 +605,7 @@ BEGIN
     'SELECT %s, %s, %s::"char", %L::"char", %s, %s, %s, %s, %s, %s, %s FROM %s',
     source.log_id, source.source_no, op, p_via, tally.key_sql(p_source_no, 'r', places), source_id, leaf, salt, record, problem, p_at, rows_sql);
 END $$;
-COMMENT ON FUNCTION tally.queue_rows_sql(integer, text, text, text, text, text, text) IS
+COMMENT ON FUNCTION tally.queue_rows_sql(integer, text, text, text, text, boolean) IS
   'The SELECT that makes queue rows (log_id, source_no, op, via, source_key, source_id, leaf, salt, record, problem, captured_at) of rows with columns c1, c2, ...';
 
 CREATE FUNCTION tally.capture_select(source_no integer, op text, via text, from_clause text, alias text DEFAULT 'r') RETURNS text
@@ -588,8 +615,7 @@ AS $$
     source_no, CASE WHEN length(op) = 1 THEN op ELSE 'r.op' END, via,
     format('(SELECT %s%s FROM %s) AS r', tally.source_columns(source_no, alias),
            CASE WHEN length(op) = 1 THEN '' ELSE format(', (%s) AS op', op) END, from_clause),
-    '(SELECT tally_clock.at FROM tally_clock)', '(SELECT ' || tally.head_sql('(SELECT tally_clock.at FROM tally_clock)') || ')',
-    '(SELECT to_json(session_user::text))')
+    '(SELECT tally_clock.at FROM tally_clock)')
 $$;
 COMMENT ON FUNCTION tally.capture_select(integer, text, text, text, text) IS
   'The SELECT of queue rows (log_id, source_no, op, via, source_key, source_id, leaf, salt, record, problem, captured_at) of the table''s rows under an alias in a FROM clause; op is a letter or an expression over it.';
@@ -708,8 +734,7 @@ BEGIN
     source.log_id, p_source_no, tally.source_columns(p_source_no, 't'), source.relation::regclass,
     tally.key_match_sql(p_source_no, 't', 's.source_key'),
     tally.queue_rows_sql(p_source_no, 'r.op', 't',
-      '(SELECT j.*, CASE j.before WHEN 0 THEN ''I'' ELSE ''U'' END AS op FROM judged AS j WHERE j.is_there AND j.before IN (0, 1)) AS r',
-      '$3', '(SELECT ' || tally.head_sql('$3') || ')', '(SELECT to_json(session_user::text))'))
+      '(SELECT j.*, CASE j.before WHEN 0 THEN ''I'' ELSE ''U'' END AS op FROM judged AS j WHERE j.is_there AND j.before IN (0, 1)) AS r', '$3'))
   USING p_entry, p_first, p_at;
 END $$;
 COMMENT ON FUNCTION tally.merge_nested(integer, bigint, bigint, timestamptz) IS
@@ -823,20 +848,20 @@ $$;
 COMMENT ON FUNCTION tally.counted_rows_sql(integer) IS
   'What an UPDATE did, for any statement: per key the first old row, the last new one, and their number (section 5.1).';
 
-CREATE FUNCTION tally.capture_insert_sql(p_source_no integer, p_op text, p_at text, p_head text, p_role text, p_counted boolean) RETURNS text
+CREATE FUNCTION tally.capture_insert_sql(p_source_no integer, p_op text, p_at text, p_in_trigger boolean, p_counted boolean) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog
 AS $$
   SELECT 'INSERT INTO tally.capture (log_id, source_no, op, via, source_key, source_id, leaf, salt, record, problem, captured_at) '
     || CASE p_op
       WHEN 'INSERT' THEN tally.queue_rows_sql(p_source_no, 'I', 't',
-        format('(SELECT %s FROM tally_new AS t) AS r', tally.source_columns(p_source_no, 't')), p_at, p_head, p_role)
+        format('(SELECT %s FROM tally_new AS t) AS r', tally.source_columns(p_source_no, 't')), p_at, p_in_trigger)
       WHEN 'DELETE' THEN tally.queue_rows_sql(p_source_no, 'D', 't',
-        format('(SELECT %s FROM tally_old AS t) AS r', tally.source_columns(p_source_no, 't')), p_at, p_head, p_role)
+        format('(SELECT %s FROM tally_old AS t) AS r', tally.source_columns(p_source_no, 't')), p_at, p_in_trigger)
       ELSE tally.queue_rows_sql(p_source_no, 'r.op', 't',
-        CASE WHEN p_counted THEN tally.counted_rows_sql(p_source_no) ELSE tally.updated_rows_sql(p_source_no) END, p_at, p_head, p_role)
+        CASE WHEN p_counted THEN tally.counted_rows_sql(p_source_no) ELSE tally.updated_rows_sql(p_source_no) END, p_at, p_in_trigger)
     END
 $$;
-COMMENT ON FUNCTION tally.capture_insert_sql(integer, text, text, text, text, boolean) IS 'The statement of a trigger: from the transition tables tally_old and tally_new into the queue.';
+COMMENT ON FUNCTION tally.capture_insert_sql(integer, text, text, boolean, boolean) IS 'The statement of a trigger: from the transition tables tally_old and tally_new into the queue.';
 
 CREATE FUNCTION tally.capture_settings(p_source_no integer) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog
@@ -896,7 +921,7 @@ BEGIN
   ELSIF p_rule = 'ignore' THEN
     RETURN '';
   END IF;
-  static_sql := tally.capture_insert_sql(p_source_no, p_op, 'here.at', 'here.head', 'here.role', source.key_columns = '{}');
+  static_sql := tally.capture_insert_sql(p_source_no, p_op, 'here.at', true, source.key_columns = '{}');
   IF p_op = 'UPDATE' AND source.key_columns <> '{}' THEN
     RETURN format($f$
   IF here.is_current AND TG_OP = 'UPDATE' THEN
@@ -907,7 +932,7 @@ BEGIN
         OR EXISTS (SELECT FROM (SELECT %2$s FROM tally_new AS t) AS o GROUP BY %3$s HAVING count(*) > 1);
     END IF;
     IF here.has_doubles THEN
-      EXECUTE tally.capture_insert_sql(%4$s, 'UPDATE', '$1', '$2', '$3', true) USING here.at, here.head, here.role;
+      EXECUTE tally.capture_insert_sql(%4$s, 'UPDATE', '$1', false, true) USING here.at;
     ELSE
       %5$s;
     END IF;
@@ -937,7 +962,7 @@ BEGIN
 DECLARE
   at CONSTANT timestamptz := tally.clock();
   head CONSTANT text := %8$s;
-  role CONSTANT text := to_json(session_user::text);
+  role CONSTANT text := %9$s;
   is_fresh CONSTANT boolean := current_setting('transaction_isolation') NOT IN ('repeatable read', 'serializable');
   is_current boolean;
   has_doubles boolean := false;
@@ -966,7 +991,7 @@ BEGIN
   IF NOT here.is_current THEN
     -- The settings of this function are those of the columns that it was generated for.
     here.formats := tally.pin_output_formats();
-    EXECUTE tally.capture_insert_sql(%1$s, TG_OP, '$1', '$2', '$3', true) USING here.at, here.head, here.role;
+    EXECUTE tally.capture_insert_sql(%1$s, TG_OP, '$1', false, true) USING here.at;
   END IF;
   IF here.entry > 0 AND %7$L THEN
     PERFORM tally.merge_nested(%1$s, here.entry, here.first, here.at);
@@ -983,7 +1008,7 @@ END $f$,
     tally.capture_branch(source.source_no, 'INSERT', 'record')
     || CASE WHEN source.on_update = 'record' THEN tally.capture_branch(source.source_no, 'UPDATE', 'record') ELSE '' END
     || CASE WHEN source.on_delete = 'record' THEN tally.capture_branch(source.source_no, 'DELETE', 'record') ELSE '' END,
-    source.key_columns <> '{}', tally.head_sql('here.at'));
+    source.key_columns <> '{}', tally.head_sql(source.source_no, 'here.at'), tally.role_sql(source.source_no, false));
   EXECUTE format('CREATE OR REPLACE FUNCTION tally.capture_%s() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog %s AS %L',
     source.source_no, tally.capture_settings(source.source_no), body);
   EXECUTE format($f$

@@ -205,3 +205,50 @@ AS $$
   SELECT status FROM tally.sealing;
 $$;
 COMMENT ON FUNCTION tally.set_sealing_v1(tally.sealing_status, text) IS 'Pauses, resumes or stops sealing in every process that seals this database.';
+
+-- Keys -------------------------------------------------------------------------------------------
+
+CREATE FUNCTION tally.create_key_v1(
+  p_purpose tally.key_purpose, p_log_id integer, p_name text, p_key_id bytea, p_algorithm smallint, p_public_key bytea,
+  p_vkey text
+) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog
+AS $$
+  INSERT INTO tally.log_keys (purpose, log_id, name, key_id, algorithm, public_key, vkey)
+  VALUES (p_purpose, p_log_id, p_name, p_key_id, p_algorithm, p_public_key, p_vkey);
+$$;
+COMMENT ON FUNCTION tally.create_key_v1(tally.key_purpose, integer, text, bytea, smallint, bytea, text) IS
+  'Makes a key known; it does not sign yet.';
+
+CREATE FUNCTION tally.activate_key_v1(p_name text, p_key_id bytea) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog
+AS $$
+BEGIN
+  -- A log's key signs from the next checkpoint on; others have no sizes.
+  UPDATE tally.log_keys AS k
+  SET status = 'active',
+      from_size = CASE WHEN k.purpose = 'log' THEN coalesce(
+        (SELECT max(c.tree_size) + 1 FROM tally.checkpoints AS c WHERE c.log_id = k.log_id), 0) END
+  WHERE k.name = p_name AND k.key_id = p_key_id AND k.status <> 'active';
+END $$;
+COMMENT ON FUNCTION tally.activate_key_v1(text, bytea) IS 'Lets a key sign, a log''s from its next checkpoint on.';
+
+CREATE FUNCTION tally.retire_key_v1(p_name text, p_key_id bytea) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog
+AS $$
+DECLARE
+  key tally.log_keys;
+BEGIN
+  SELECT * INTO key FROM tally.log_keys WHERE name = p_name AND key_id = p_key_id FOR UPDATE;
+  IF key.purpose = 'log' AND NOT EXISTS (
+    SELECT FROM tally.log_keys AS k
+    WHERE k.log_id = key.log_id AND k.purpose = 'log' AND k.status = 'active' AND k.key_id <> p_key_id
+  ) THEN
+    PERFORM tally.refuse('TS104', format('%s keeps an active key', p_name), jsonb_build_object('name', p_name));
+  END IF;
+  UPDATE tally.log_keys AS k
+  SET status = 'retired',
+      to_size = CASE WHEN k.purpose = 'log' THEN (SELECT max(c.tree_size) FROM tally.checkpoints AS c WHERE c.log_id = k.log_id) END
+  WHERE k.name = p_name AND k.key_id = p_key_id AND k.status <> 'retired';
+END $$;
+COMMENT ON FUNCTION tally.retire_key_v1(text, bytea) IS 'A key signs no more; a log keeps an active key (TS104).';

@@ -1,4 +1,6 @@
 -- Comparing a table with what its log last said of each key, and queueing what differs (log.md, section 4.7, step 5).
+--
+-- row_security is off wherever a user's table is read: a policy would hide rows, and run its owner's code as tally_owner.
 
 CREATE FUNCTION tally.record_members(p_record bytea) RETURNS text
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog
@@ -67,21 +69,34 @@ AS $$
 $$;
 COMMENT ON FUNCTION tally.member_values(text) IS 'The value, commitment or digest of each column in the text of {large, private, row}.';
 
-CREATE FUNCTION tally.differing_columns(p_said text, p_found text) RETURNS text[]
+CREATE FUNCTION tally.differing_columns(p_said text, p_found text, p_unrecorded text[]) RETURNS text[]
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog
 AS $$
-  -- A column that only one side has was added or dropped since: the schema leaf is the evidence of that.
-  SELECT coalesce(array_agg(f.column_name ORDER BY f.column_name COLLATE "C"), '{}')
-  FROM tally.member_values(p_said) AS s INNER JOIN tally.member_values(p_found) AS f ON f.column_name = s.column_name
-  WHERE s.said IS DISTINCT FROM f.said
+  -- A column that only one side has was added or dropped since: the schema leaf is the evidence of that. One that was recorded,
+  -- is there, and is recorded no more was taken out of the source's row, which nothing but tampering does.
+  SELECT coalesce(array_agg(s.column_name ORDER BY s.column_name COLLATE "C"), '{}')
+  FROM tally.member_values(nullif(p_said, '')) AS s
+  LEFT JOIN tally.member_values(p_found) AS f ON f.column_name = s.column_name
+  WHERE CASE WHEN f.column_name IS NULL THEN s.column_name = ANY (p_unrecorded) ELSE s.said IS DISTINCT FROM f.said END
 $$;
-COMMENT ON FUNCTION tally.differing_columns(text, text) IS 'The columns that two texts of {large, private, row} both have and do not agree on.';
+COMMENT ON FUNCTION tally.differing_columns(text, text, text[]) IS
+  'The columns on which two texts of {large, private, row} do not agree, and those that only the first has though the table has them.';
+
+CREATE FUNCTION tally.unrecorded_columns(p_source_no integer) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog
+AS $$
+  SELECT coalesce(array_agg(a.attname::text), '{}')
+  FROM tally.verification_sources AS s
+  INNER JOIN pg_attribute AS a ON a.attrelid = s.relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated <> 'v'
+  WHERE s.source_no = p_source_no AND a.attname <> ALL (ARRAY(SELECT c.name FROM tally.recorded_columns(p_source_no) AS c))
+$$;
+COMMENT ON FUNCTION tally.unrecorded_columns(integer) IS 'The columns of a source''s table that it does not record.';
 
 CREATE FUNCTION tally.compare_rows(p_source_no integer, p_keys text[] DEFAULT NULL)
 RETURNS TABLE (kind text, source_key text, leaf_index bigint, expected bytea, actual bytea, columns text[], surplus bigint)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog
 SET timezone = 'UTC' SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres' SET bytea_output = 'hex'
-SET extra_float_digits = 1 SET lc_monetary = 'C' SET jit = off
+SET extra_float_digits = 1 SET lc_monetary = 'C' SET jit = off SET row_security = off
 AS $$
 DECLARE
   source tally.verification_sources;
@@ -131,7 +146,8 @@ BEGIN
     CASE source.leaf_form WHEN 'column'
       THEN format('CASE WHEN t.tableoid IS NOT NULL AND s.is_present AND s.leaf IS DISTINCT FROM t.%I THEN ARRAY[%L] END',
                   source.hash_column, source.hash_column)
-      ELSE format('CASE WHEN t.tableoid IS NOT NULL AND s.is_present THEN tally.differing_columns(%s, %s) END', said, found) END,
+      ELSE format('CASE WHEN t.tableoid IS NOT NULL AND s.is_present THEN tally.differing_columns(%s, %s, %L) END',
+                  said, found, tally.unrecorded_columns(p_source_no)) END,
     tally.said_sql(p_source_no), source.relation::regclass)
     USING p_keys;
 END $$;
@@ -179,7 +195,7 @@ END $$;
 COMMENT ON FUNCTION tally.compare_counts(integer, text[]) IS 'As compare_rows, for a source keyed by full row.';
 
 CREATE FUNCTION tally.count_rows(p_source_no integer) RETURNS bigint
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog SET row_security = off
 AS $$
 DECLARE
   counted bigint;
@@ -237,7 +253,7 @@ COMMENT ON FUNCTION tally.queue_missing_row(integer, text) IS 'Queues the delete
 CREATE FUNCTION tally.repair_rows_v1(p_source_no integer, p_keys text[]) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog
 SET timezone = 'UTC' SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres' SET bytea_output = 'hex'
-SET extra_float_digits = 1 SET lc_monetary = 'C'
+SET extra_float_digits = 1 SET lc_monetary = 'C' SET row_security = off
 AS $$
 DECLARE
   source tally.verification_sources;
@@ -284,10 +300,11 @@ COMMENT ON FUNCTION tally.repair_rows_v1(integer, text[]) IS
   'Queues, via reconcile, what differs between some keys'' rows and the log; the caller holds a lock on the table.';
 
 REVOKE EXECUTE ON FUNCTION
-  tally.record_members(bytea), tally.said_sql(integer), tally.member_values(text), tally.differing_columns(text, text),
+  tally.record_members(bytea), tally.said_sql(integer), tally.member_values(text), tally.differing_columns(text, text, text[]),
+  tally.unrecorded_columns(integer),
   tally.compare_rows(integer, text[]), tally.compare_counts(integer, text[]), tally.count_rows(integer),
   tally.queue_missing_row(integer, text), tally.repair_rows_v1(integer, text[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
-  tally.record_members(bytea), tally.member_values(text), tally.differing_columns(text, text),
+  tally.record_members(bytea), tally.member_values(text), tally.differing_columns(text, text, text[]),
   tally.compare_rows(integer, text[]), tally.count_rows(integer), tally.repair_rows_v1(integer, text[]) TO tally_app;
 GRANT EXECUTE ON FUNCTION tally.record_members(bytea), tally.compare_rows(integer, text[]), tally.count_rows(integer) TO tally_auditor;

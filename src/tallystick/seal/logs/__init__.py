@@ -6,6 +6,7 @@ from tallystick.seal.logs.operations import (
     configure_log,
     create_house_logs,
     create_log,
+    create_outbox_key,
     fail_log,
     freeze_log,
     get_log,
@@ -13,6 +14,7 @@ from tallystick.seal.logs.operations import (
     list_keys,
     list_logs,
     open_new_logs,
+    outbox_signer,
     recover_log,
 )
 
@@ -27,6 +29,7 @@ __all__ = [
     "configure_log",
     "create_house_logs",
     "create_log",
+    "create_outbox_key",
     "fail_log",
     "freeze_log",
     "get_log",
@@ -34,5 +37,6 @@ __all__ = [
     "list_keys",
     "list_logs",
     "open_new_logs",
+    "outbox_signer",
     "recover_log",
 ]

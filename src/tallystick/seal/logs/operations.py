@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import datetime
-from typing import Any
+import logging
+from typing import Any, Final
+
+import psycopg
 
 from tallystick.db import Database, Transaction
-from tallystick.seal.errors import DamagedLogError, LogExistsError, LogNotFoundError
+from tallystick.errors import Error
+from tallystick.record import Ed25519Signer, SigningKeyError
+from tallystick.seal.errors import (
+    DamagedLogError,
+    InvalidLogError,
+    LogExistsError,
+    LogNotFoundError,
+)
 from tallystick.seal.logs import store
 from tallystick.seal.logs.keys import KeyRing
 from tallystick.seal.logs.log import (
@@ -19,6 +29,7 @@ from tallystick.seal.logs.log import (
     check_log,
 )
 from tallystick.tlog import (
+    ALGORITHM_ED25519,
     EMPTY_ROOT,
     Checkpoint,
     Hash,
@@ -27,6 +38,8 @@ from tallystick.tlog import (
     format_note,
     sign_note,
 )
+
+LOGGER: Final = logging.getLogger(__name__)
 
 
 def create_log(
@@ -71,18 +84,79 @@ def create_house_logs(tx: Transaction, *, keys: KeyRing, origin_prefix: str) -> 
     ]
 
 
+def create_outbox_key(tx: Transaction, *, keys: KeyRing, origin_prefix: str) -> bytes:
+    """
+    Make the key that signs webhooks, where there is none, and return its id.
+
+    Raises:
+        KeyPermissionsError: The key directory is open to others.
+    """
+    existing = store.active_outbox_key(tx)
+    if existing is not None:
+        return existing
+    name = f"{origin_prefix}/outbox"
+    key = keys.create(name)
+    store.create_key(
+        tx, purpose="outbox", log_id=None, name=name, algorithm=ALGORITHM_ED25519, key=key
+    )
+    store.activate_key(tx, name=name, key_id=key.key_id)
+    return key.key_id
+
+
+def outbox_signer(tx: Transaction, keys: KeyRing) -> Ed25519Signer | None:
+    """
+    Return the signer of webhooks; None where no outbox key is active.
+
+    Raises:
+        KeyNotFoundError, KeyPermissionsError, MalformedKeyError: Its file is not to be used.
+    """
+    key_id = store.active_outbox_key(tx)
+    return None if key_id is None else keys.signer(key_id)
+
+
 def open_new_logs(database: Database, keys: KeyRing, *, origin_prefix: str) -> list[str]:
     """
     Open the logs that were plainly inserted, and return their names.
 
     The earlier log service's SQL inserts a row into `verification_logs` and no more; the
-    sequencer's next look gives such a log its origin, its key and its checkpoint of size 0.
+    sequencer's next look gives such a log its key and its checkpoint of size 0, and an origin
+    if the row has none. One that cannot be opened becomes failed, with the reason: it stops no
+    other. Where its key cannot be written the next look tries again.
+
+    Raises:
+        DatabaseUnavailableError: The database does not answer.
     """
-    with database.transaction() as tx:
+    with database.transaction(read_only=True) as tx:
         unopened = store.unopened_logs(tx)
-        for log_id, log_name in unopened:
-            store.open_log(tx, log_id, first_key(keys, f"{origin_prefix}/{log_name}"))
-    return [log_name for _, log_name in unopened]
+    return [
+        log_name
+        for log_id, log_name in unopened
+        if open_log(database, keys, log_id, log_name, origin_prefix=origin_prefix)
+    ]
+
+
+def open_log(
+    database: Database, keys: KeyRing, log_id: LogId, log_name: str, *, origin_prefix: str
+) -> bool:
+    """Open one log that was plainly inserted; False where another process does, or it fails."""
+    try:
+        with database.transaction() as tx:
+            if not store.lock_unopened(tx, log_id):
+                return False
+            origin = get_log(tx, log_name).origin or f"{origin_prefix}/{log_name}"
+            check_log(log_name, origin, LogSettings())
+            store.open_log(tx, log_id, first_key(keys, origin))
+    except (InvalidLogError, psycopg.IntegrityError) as refused:
+        code = refused.code() if isinstance(refused, Error) else "origin_taken"
+        message = refused.message if isinstance(refused, Error) else "another log has its origin"
+        with database.transaction() as tx:
+            store.fail_log(tx, log_id, {"code": code, "message": message})
+    except SigningKeyError as unusable:
+        # Of the key directory: what mends it is outside of the database.
+        LOGGER.warning("log %s has no key yet: %s", log_name, unusable.message)
+    else:
+        return True
+    return False
 
 
 def first_key(keys: KeyRing, origin: str) -> store.FirstKey:

@@ -55,9 +55,29 @@ SELECT tally.recover_log_v1(%(log_id)s, %(actor)s, %(reason)s)::text;
 -- Logs that were plainly inserted and have no checkpoint yet.
 SELECT l.log_id, l.log_name FROM tally.verification_logs AS l
 WHERE NOT EXISTS (SELECT FROM tally.checkpoints AS c WHERE c.log_id = l.log_id) AND l.status = 'active'
-ORDER BY l.log_id FOR UPDATE OF l SKIP LOCKED;
+ORDER BY l.log_id;
+
+-- name: lock_unopened
+-- One of them, unless another process opens it.
+SELECT l.log_id FROM tally.verification_logs AS l
+WHERE l.log_id = %(log_id)s AND l.status = 'active'
+  AND NOT EXISTS (SELECT FROM tally.checkpoints AS c WHERE c.log_id = l.log_id)
+FOR UPDATE OF l SKIP LOCKED;
 
 -- name: log_keys
 -- The keys of one log, the oldest first.
 SELECT purpose::text, name, key_id, algorithm, public_key, vkey, status::text, from_size, to_size, created_at
 FROM tally.log_keys WHERE log_id = %(log_id)s ORDER BY created_at, key_id;
+
+-- name: create_key
+-- Makes a key known; it does not sign yet.
+SELECT tally.create_key_v1(
+  %(purpose)s::tally.key_purpose, %(log_id)s, %(name)s, %(key_id)s, %(algorithm)s::smallint, %(public_key)s, %(vkey)s);
+
+-- name: activate_key
+-- Lets a key sign.
+SELECT tally.activate_key_v1(%(name)s, %(key_id)s);
+
+-- name: active_outbox_key
+-- The key that signs webhooks.
+SELECT key_id FROM tally.log_keys WHERE purpose = 'outbox' AND status = 'active' ORDER BY created_at DESC LIMIT 1;

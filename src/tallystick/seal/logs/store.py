@@ -9,6 +9,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from tallystick.db import Query, Transaction, load_queries
+from tallystick.seal.logs.keys import NewKey
 from tallystick.seal.logs.log import Log, LogId, LogKey, LogSettings
 
 
@@ -25,7 +26,11 @@ class Queries:
     fail_log: Query
     recover_log: Query
     unopened_logs: Query
+    lock_unopened: Query
     log_keys: Query
+    create_key: Query
+    activate_key: Query
+    active_outbox_key: Query
 
 
 SQL = load_queries(Queries, __package__)
@@ -84,10 +89,42 @@ def recover_log(tx: Transaction, log_id: LogId, *, actor: str, reason: str) -> s
 
 
 def unopened_logs(tx: Transaction) -> list[tuple[LogId, str]]:
-    """Return the logs without a checkpoint, locked, but for those that another process opens."""
+    """Return the logs without a checkpoint."""
     return tx.rows(lambda log_id, name: (LogId(log_id), str(name)), SQL.unopened_logs)
+
+
+def lock_unopened(tx: Transaction, log_id: LogId) -> bool:
+    """Return whether the log still has no checkpoint and is this transaction's to open."""
+    return tx.value(SQL.lock_unopened, {"log_id": log_id}) is not None
 
 
 def log_keys(tx: Transaction, log_id: LogId) -> list[LogKey]:
     """Return the keys of the log, the oldest first."""
     return tx.rows(LogKey, SQL.log_keys, {"log_id": log_id})
+
+
+def create_key(
+    tx: Transaction, *, purpose: str, log_id: LogId | None, name: str, algorithm: int, key: NewKey
+) -> None:
+    """Make a key known; it does not sign yet."""
+    tx.execute(
+        SQL.create_key,
+        {
+            "purpose": purpose,
+            "log_id": log_id,
+            "name": name,
+            "algorithm": algorithm,
+            **dataclasses.asdict(key),
+        },
+    )
+
+
+def activate_key(tx: Transaction, *, name: str, key_id: bytes) -> None:
+    """Let a key sign, a log's from its next checkpoint on."""
+    tx.execute(SQL.activate_key, {"name": name, "key_id": key_id})
+
+
+def active_outbox_key(tx: Transaction) -> bytes | None:
+    """Return the id of the key that signs webhooks; None where there is none."""
+    key_id = tx.value(SQL.active_outbox_key)
+    return None if key_id is None else bytes(key_id)
