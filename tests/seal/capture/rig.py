@@ -98,17 +98,16 @@ class Rig:
     def queue(self, source: int | None = None) -> list[Queued]:
         """The queue's rows in order, of one source or of all."""
         rows = self.sql(
-            "SELECT op::text, via::text, source_key, source_id, leaf, salt, record, problem, xid::text"
-            " FROM tally.capture WHERE source_no = %s OR %s::integer IS NULL ORDER BY seq",
+            "SELECT op::text, via::text, source_key, source_id, leaf, salt, record,"
+            " problem, xid::text FROM tally.capture"
+            " WHERE source_no = %s OR %s::integer IS NULL ORDER BY seq",
             (source, source),
         )
         return [Queued(*row) for row in rows]
 
     def take(self, source: int | None = None) -> list[str]:
         """The queue's rows in short, as in `I 42`, `U 1,2` or `T`; they are gone afterwards."""
-        found = [
-            f"{row.op} {','.join(json.loads(row.key))}".strip() for row in self.queue(source)
-        ]
+        found = [f"{row.op} {','.join(json.loads(row.key))}".strip() for row in self.queue(source)]
         self.sql("DELETE FROM tally.capture")
         return found
 

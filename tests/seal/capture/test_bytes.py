@@ -1,4 +1,4 @@
-"""The bytes of leaves: what the generated SQL writes is what `format_record` writes (log.md, 5.2)."""
+"""The bytes of leaves: the generated SQL writes what `format_record` writes (log.md, 5.2)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TYPES: dict[str, list[str]] = {
     "numeric": ["10.50", "-0.0001", "NaN", "Infinity", "1e300", "1." + "0" * 60],
     "numeric(12, 2)": ["1.5"],
     "money": ["12.34", "-1"],
-    "text": ["", "a\"b\\c\n\t\b\f\r\x01\x1f\x7f", "é\u2028\ufffd\U0001f600", "</script>"],
+    "text": ["", 'a"b\\c\n\t\b\f\r\x01\x1f\x7f', "é\u2028\ufffd\U0001f600", "</script>"],
     "varchar(20)": ['say "hi"'],
     "char(8)": ["a b"],
     "name": ["Größe"],
@@ -65,7 +65,7 @@ TYPES: dict[str, list[str]] = {
     "xid8": ["18446744073709551615"],
     "tid": ["(3,4)"],
     "pg_snapshot": ["10:20:10,14"],
-    "refcursor": ["a\"b"],
+    "refcursor": ['a"b'],
     "int2vector": ["1 2"],
     "oidvector": ["1 2"],
     "int4range": ["[1,5)", "empty"],
@@ -90,8 +90,10 @@ TYPES: dict[str, list[str]] = {
     "address": ["10.0.0.1"],
     "spot": ['("a ""b""",2026-02-01 03:04:05+00,"\\\\x00ff",t)', "(,,,)"],
     "spot[]": ['{"(a,,,)"}'],
-    "moodrange": ["[glad,\"so \\\"so\\\"\")"],
-    "tally.uint256": ["115792089237316195423570985008687907853269984665640564039457584007913129639935"],
+    "moodrange": ['[glad,"so \\"so\\"")'],
+    "tally.uint256": [
+        "115792089237316195423570985008687907853269984665640564039457584007913129639935"
+    ],
 }
 OWN_TYPES = """
 CREATE TYPE mood AS ENUM ('glad', 'so "so"');
@@ -148,7 +150,7 @@ def expected_change(queued: Queued, row: dict[str, str | None], key: list[str], 
 
 @pytest.mark.parametrize("is_null_allowed", [True, False])
 def test_every_type(rig: Rig, is_null_allowed: bool):  # noqa: FBT001 -- a parameter of pytest
-    """log 7: every core type, domain, enum, array, range and composite has format_record's bytes."""
+    """log 7: every core type, domain, enum, array, range, composite has format_record's bytes."""
     rig.sql(OWN_TYPES)
     names = {f"c{n}": type_name for n, type_name in enumerate(TYPES)}
     null = "" if is_null_allowed else " NOT NULL"
@@ -184,7 +186,7 @@ NAME = st.text(
 )
 @given(data=st.data())
 def test_any_names_and_texts(rig: Rig, data: st.DataObject):
-    """log 7: any table and column names, keys, texts and private columns give format_record's bytes."""
+    """log 7: any names, keys, texts and private columns give the bytes of format_record."""
     names = data.draw(
         st.lists(NAME, min_size=1, max_size=5, unique=True).filter(
             lambda found: all(len(name.encode()) <= 63 for name in found)
@@ -287,7 +289,7 @@ def make_large(rig: Rig, private: list[str] | None = None) -> None:
     ids=lambda values: ",".join(f"{k}{len(v)}" for k, v in values.items()),
 )
 def test_large_values(rig: Rig, values: dict[str, str]):
-    """Values over 8,192 bytes, and rows over 65,535, become length and digest; the plain record stays."""
+    """Values over 8,192 bytes and rows over 65,535 become digests; the plain record stays."""
     make_large(rig)
     names = ", ".join(values)
     rig.sql(
@@ -305,7 +307,7 @@ def test_large_values(rig: Rig, values: dict[str, str]):
 
 
 def test_large_and_private(rig: Rig):
-    """A private column is a commitment whatever its length; large ones beside it keep their form."""
+    """A private column is a commitment at any length; large ones beside it keep their form."""
     make_large(rig, private=["a", "d"])
     rig.sql("INSERT INTO t (id, a, f) VALUES (1, %s, %s)", ("p" * 10_000, "q" * 10_000))
     (queued,) = rig.queue()
@@ -335,8 +337,8 @@ def test_audit_sees_what_capture_wrote(rig: Rig):
     (queued,) = rig.queue()
     rig.sql("SELECT tally.pin_output_formats()")
     expressions = rig.sql(
-        "SELECT tally.row_expression(source_no, 's', '$1::bytea'), tally.key_expression(source_no, 's')"
-        " FROM tally.verification_sources"
+        "SELECT tally.row_expression(source_no, 's', '$1::bytea'),"
+        " tally.key_expression(source_no, 's') FROM tally.verification_sources"
     )[0]
     members, key = rig.sql(
         f"SELECT {expressions[0].replace('$1', '%(salt)s')}, {expressions[1]} FROM t AS s",
@@ -361,8 +363,8 @@ def test_capture_select_writes_what_the_trigger_writes(rig: Rig):
             " FROM tally.verification_sources"
         )
         rig.sql(
-            "INSERT INTO tally.capture (log_id, source_no, op, via, source_key, source_id, leaf, salt,"
-            " record, problem, captured_at) " + statement
+            "INSERT INTO tally.capture (log_id, source_no, op, via, source_key, source_id, leaf,"
+            " salt, record, problem, captured_at) " + statement
         )
     found = rig.queue()
     own = {"at", "tx", "via"}
@@ -387,14 +389,23 @@ def test_control_leaves(rig: Rig):
     assert (
         format_record(
             Change(
-                log="payments", table=None, op="genesis", via="control", key=[], at=change["at"],
-                tx=queued.xid, role="postgres", detail=detail,
-            )  # fmt: skip
+                log="payments",
+                table=None,
+                op="genesis",
+                via="control",
+                key=[],
+                at=change["at"],
+                tx=queued.xid,
+                role="postgres",
+                detail=detail,
+            )
         )
         == queued.leaf
     )
     silent = rig.make_log("hashes", "digest")
-    rig.sql("SELECT tally.queue_control(%s, NULL, 'genesis', %s::jsonb)", (silent, json.dumps(detail)))
+    rig.sql(
+        "SELECT tally.queue_control(%s, NULL, 'genesis', %s::jsonb)", (silent, json.dumps(detail))
+    )
     assert 1 == len(rig.queue())
 
 

@@ -23,7 +23,7 @@ def table(rig: Rig) -> Rig:
 
 
 def test_add_drop_rename(table: Rig):
-    """log 9: after ADD, DROP and RENAME COLUMN writers go on, and the record has the columns of now."""
+    """log 9: after ADD, DROP and RENAME COLUMN writers go on; records have the columns of now."""
     table.sql("ALTER TABLE t ADD COLUMN c numeric DEFAULT 1.50")
     table.sql("INSERT INTO t VALUES (10, 'x', 1, 2.5); UPDATE t SET b = 3 WHERE id = 0")
     assert [
@@ -57,7 +57,8 @@ def test_refreshed_function(table: Rig):
     assert {"a": "x", "at": "2026-01-02 03:04:05+00", "b": "1", "id": "10"} == dynamic
     assert dynamic | {"id": "11"} == static
     assert table.value(
-        "SELECT schema_fingerprint = tally.table_fingerprint(relation) FROM tally.verification_sources"
+        "SELECT schema_fingerprint = tally.table_fingerprint(relation)"
+        " FROM tally.verification_sources"
     )
 
 
@@ -94,7 +95,7 @@ def test_unproven_not_null(rig: Rig):
 
 
 def test_ddl_in_the_writers_transaction(table: Rig):
-    """DDL and writes of one transaction, and its rollback, are each captured as the table stands."""
+    """DDL and writes of one transaction, and its rollback, are captured as the table stands."""
     with pytest.raises(ZeroDivisionError), table.connection.transaction():
         table.sql("ALTER TABLE t ADD COLUMN c int")
         table.sql("INSERT INTO t VALUES (10, 'x', 1, 2)")
@@ -118,7 +119,7 @@ def test_ddl_of_another_session(table: Rig):
 
 
 def test_old_snapshot_does_not_decide_for_later_writers(table: Rig):
-    """A plan that a transaction with an old snapshot made does not hide a column from the next one."""
+    """What a transaction with an old snapshot planned hides no column from the next one."""
     with psycopg.connect(table.url, autocommit=True) as other:
         table.connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         with table.connection.transaction():
@@ -159,7 +160,7 @@ def test_column_form_without_its_column(rig: Rig):
 
 
 def test_new_partition_gets_its_triggers(rig: Rig):
-    """Asked again, `create_capture_triggers` adds what new partitions lack; dropping takes all away."""
+    """Triggers are added where new partitions lack them, switched, and dropped everywhere."""
     rig.sql("CREATE TABLE sale (id int PRIMARY KEY) PARTITION BY RANGE (id)")
     source = rig.seal("sale", on_truncate="expand")
     rig.sql("CREATE TABLE sale_1 PARTITION OF sale FOR VALUES FROM (0) TO (10)")
@@ -167,7 +168,9 @@ def test_new_partition_gets_its_triggers(rig: Rig):
     rig.sql("SELECT tally.create_capture_triggers(%s)", (source,))
     rig.sql("INSERT INTO sale_1 VALUES (2)")
     assert ["I 1", "I 2"] == rig.take()
-    names = "SELECT tgname::text, tgenabled::text FROM pg_trigger WHERE tgrelid = 'sale_1'::regclass"
+    names = (
+        "SELECT tgname::text, tgenabled::text FROM pg_trigger WHERE tgrelid = 'sale_1'::regclass"
+    )
     kinds = ["begin", "delete", "insert", "truncate", "update"]
     assert [(f"tally_{source}_{kind}", "A") for kind in kinds] == sorted(rig.sql(names))
     rig.sql("SELECT tally.switch_capture_triggers(%s, false)", (source,))
@@ -206,16 +209,25 @@ def test_hostile_names(rig: Rig):
     rig.seal(table, key=["Größe"], relation=relation, private_columns=["$$"])
     rig.sql(
         "CREATE FUNCTION react() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-        f' IF pg_trigger_depth() < 2 THEN UPDATE {table} SET c1 = \'z\' WHERE "Größe" = NEW."Größe";'
-        " END IF; RETURN NEW; END $$;"
+        f" IF pg_trigger_depth() < 2 THEN UPDATE {table} SET c1 = 'z'"
+        ' WHERE "Größe" = NEW."Größe"; END IF;'
+        " RETURN NEW; END $$;"
         f" CREATE TRIGGER react AFTER INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION react()"
     )
     rig.sql(f"INSERT INTO {table} VALUES (1, 'a', 'b', 'c', 'd', 'e', 'f', 'g')")
     rig.sql(f'UPDATE {table} SET "Größe" = 2')
-    rig.sql(f"ALTER TABLE {table} ADD COLUMN \"%1$s\" int; DELETE FROM {table}")
+    rig.sql(f'ALTER TABLE {table} ADD COLUMN "%1$s" int; DELETE FROM {table}')
     found = rig.queue()
     assert ["I", "D", "I", "D"] == [queued.op for queued in found]
     assert {table} == {queued.change["table"] for queued in found}
-    row = {"%s": "c", "Größe": "1", "c1": "z", "head": "b", "salt": "d", "$capture$": "f", 'r."': "g"}
+    row = {
+        "%s": "c",
+        "Größe": "1",
+        "c1": "z",
+        "head": "b",
+        "salt": "d",
+        "$capture$": "f",
+        'r."': "g",
+    }
     assert row == found[0].row
     assert row | {"Größe": "2", "%1$s": None} == found[-1].row

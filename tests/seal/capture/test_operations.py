@@ -213,7 +213,7 @@ def test_self_referencing_cascade(rig: Rig):
 
 @pytest.mark.parametrize("partition_key", ["region", "id"])
 def test_partitions(rig: Rig, partition_key: str):
-    """log 5: a partitioned table is one source, whichever table a statement names; moving is an update."""
+    """log 5: partitions are one source whichever a statement names; a move is an update."""
     rig.sql(
         f"CREATE TABLE sale (id int, region text, amount int, PRIMARY KEY (id, region))"
         f" PARTITION BY LIST ({partition_key});"
@@ -324,7 +324,7 @@ def test_ignore(rig: Rig, rules: dict[str, str], statement: str, expected: list[
     ],
 )
 def test_refuse(rig: Rig, rules: dict[str, str], statement: str, harmless: str | None):
-    """log 6: with `refuse` a statement that changes a row is TS101, one that changes none passes."""
+    """log 6: with `refuse` a statement that changes a row is TS101, another passes."""
     rig.sql(PAYMENT)
     rig.seal("payment", **rules)
     rig.sql("INSERT INTO payment VALUES (1, 10, 'a')")
@@ -385,7 +385,8 @@ def test_generated_columns(rig: Rig):
         else ""
     )
     rig.sql(
-        f"CREATE TABLE t (id int PRIMARY KEY, a int, s int GENERATED ALWAYS AS (a * 2) STORED{virtual})"
+        "CREATE TABLE t (id int PRIMARY KEY, a int,"
+        f" s int GENERATED ALWAYS AS (a * 2) STORED{virtual})"
     )
     rig.seal("t")
     rig.sql("INSERT INTO t VALUES (1, 2)")
@@ -437,12 +438,13 @@ def salted(salt: bytes, record: bytes) -> bytes:
 
 
 def test_two_logs(payment: Rig):
-    """One table may feed two logs; each gets every change once, also where one statement fires both."""
+    """One table may feed two logs; each gets every change once."""
     payment.make_log("second")
     second = payment.seal("payment", log="second")
     payment.sql("INSERT INTO payment VALUES (1, 10, 'a')")
     payment.sql(
-        "INSERT INTO payment VALUES (1, 11, 'b'), (2, 2, 'c') ON CONFLICT (id) DO UPDATE SET amount = 3"
+        "INSERT INTO payment VALUES (1, 11, 'b'), (2, 2, 'c')"
+        " ON CONFLICT (id) DO UPDATE SET amount = 3"
     )
     everything = payment.queue()
     mine = [(queued.op, queued.key) for queued in payment.queue(second)]
@@ -472,13 +474,17 @@ def test_statement_without_rows_takes_no_transaction_id(payment: Rig):
 
 def test_writer_needs_rights_on_the_table_alone(payment: Rig):
     """A role with rights on the table alone is captured, and cannot use the generated function."""
-    payment.sql("CREATE ROLE writer; GRANT ALL ON payment TO writer; CREATE SCHEMA w AUTHORIZATION writer")
+    payment.sql(
+        "CREATE ROLE writer; GRANT ALL ON payment TO writer; CREATE SCHEMA w AUTHORIZATION writer"
+    )
     try:
         payment.sql("SET ROLE writer")
         payment.sql("INSERT INTO payment VALUES (1, 10, 'a')")
         payment.sql("UPDATE payment SET id = 2")
         payment.sql("DELETE FROM payment")
-        payment.sql("CREATE TABLE w.forged (id bigint PRIMARY KEY, amount numeric(12, 2), note text)")
+        payment.sql(
+            "CREATE TABLE w.forged (id bigint PRIMARY KEY, amount numeric(12, 2), note text)"
+        )
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             payment.sql(
                 "CREATE TRIGGER forged AFTER INSERT ON w.forged REFERENCING NEW TABLE AS tally_new"

@@ -47,9 +47,12 @@ BEGIN
   NEW.version := nextval('version');
   RETURN NEW;
 END $$;
-CREATE TRIGGER number_version BEFORE INSERT OR UPDATE ON account FOR EACH ROW EXECUTE FUNCTION number_version();
-CREATE TRIGGER number_version BEFORE INSERT OR UPDATE ON entry FOR EACH ROW EXECUTE FUNCTION number_version();
-CREATE TRIGGER number_version BEFORE INSERT OR UPDATE ON place FOR EACH ROW EXECUTE FUNCTION number_version();
+CREATE TRIGGER number_version BEFORE INSERT OR UPDATE ON account
+  FOR EACH ROW EXECUTE FUNCTION number_version();
+CREATE TRIGGER number_version BEFORE INSERT OR UPDATE ON entry
+  FOR EACH ROW EXECUTE FUNCTION number_version();
+CREATE TRIGGER number_version BEFORE INSERT OR UPDATE ON place
+  FOR EACH ROW EXECUTE FUNCTION number_version();
 
 -- Row triggers that change the row of their own statement, or others, or delete and make it anew.
 CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -188,8 +191,10 @@ def upsert(statement: str) -> Callable[[random.Random], tuple[str, dict[str, int
 STATEMENTS = [
     upsert(text)
     for text in (
-        "INSERT INTO account VALUES (%(a)s, NULL, %(v)s) ON CONFLICT (id) DO UPDATE SET balance = %(v)s",
-        "INSERT INTO account SELECT k, NULL, %(v)s + k FROM unnest(ARRAY[%(a)s, %(b)s, %(c)s]) AS u (k)"
+        "INSERT INTO account VALUES (%(a)s, NULL, %(v)s)"
+        " ON CONFLICT (id) DO UPDATE SET balance = %(v)s",
+        "INSERT INTO account SELECT k, NULL, %(v)s + k"
+        " FROM unnest(ARRAY[%(a)s, %(b)s, %(c)s]) AS u (k)"
         " GROUP BY k ON CONFLICT (id) DO UPDATE SET balance = excluded.balance",
         "UPDATE account SET balance = balance + %(v)s WHERE id IN (%(a)s, %(b)s)",
         "UPDATE account SET parent = (SELECT id FROM account WHERE id = %(b)s) WHERE id = %(a)s",
@@ -197,19 +202,22 @@ STATEMENTS = [
         "UPDATE account SET id = id + 100 WHERE id = %(a)s",
         "UPDATE account SET id = id - 100 WHERE id = %(a)s + 100",
         "DELETE FROM account WHERE id = %(a)s",
-        "INSERT INTO account SELECT touch(%(a)s), NULL, %(v)s ON CONFLICT (id) DO UPDATE SET balance = %(v)s",
+        "INSERT INTO account SELECT touch(%(a)s), NULL, %(v)s"
+        " ON CONFLICT (id) DO UPDATE SET balance = %(v)s",
         "UPDATE entry SET amount = touch(account) WHERE id = %(a)s + 1000",
         "MERGE INTO account AS t USING (VALUES (%(a)s), (%(b)s + 0)) AS v (id) ON t.id = v.id"
         " WHEN MATCHED AND t.balance %% 3 = 0 THEN DELETE"
         " WHEN MATCHED THEN UPDATE SET balance = %(v)s"
-        " WHEN NOT MATCHED AND v.id <> %(a)s OR %(a)s <> %(b)s THEN INSERT VALUES (v.id, NULL, %(v)s)",
+        " WHEN NOT MATCHED AND v.id <> %(a)s OR %(a)s <> %(b)s"
+        " THEN INSERT VALUES (v.id, NULL, %(v)s)",
         "WITH gone AS (DELETE FROM account WHERE id = %(a)s RETURNING balance),"
         " moved AS (UPDATE account SET balance = %(v)s WHERE id = %(b)s)"
         " INSERT INTO account SELECT %(c)s, NULL, %(v)s ON CONFLICT DO NOTHING",
         "INSERT INTO entry SELECT %(a)s + 1000, id, %(v)s FROM account WHERE id = %(b)s"
         " ON CONFLICT (id) DO UPDATE SET amount = %(v)s, account = excluded.account",
         "DELETE FROM entry WHERE account = %(a)s",
-        "INSERT INTO place VALUES (%(a)s, %(r)s, 'x') ON CONFLICT (id, region) DO UPDATE SET name = 'y'",
+        "INSERT INTO place VALUES (%(a)s, %(r)s, 'x')"
+        " ON CONFLICT (id, region) DO UPDATE SET name = 'y'",
         "UPDATE place SET region = 1 - region WHERE id = %(a)s",
         "UPDATE place SET region = 1 - region, id = %(b)s WHERE id = %(a)s AND region = %(r)s",
         "UPDATE place_0 SET name = name || 'z' WHERE id = %(a)s",
@@ -251,9 +259,7 @@ def check_chains(connection: psycopg.Connection[Any], leaves: Iterable[Leaf]) ->
     for chain in chains.values():
         for before, leaf in zip([None, *chain], chain, strict=False):
             check_step(before, leaf)
-    last = {
-        where: chain[-1].row for where, chain in chains.items() if chain[-1].op != "D"
-    }
+    last = {where: chain[-1].row for where, chain in chains.items() if chain[-1].op != "D"}
     assert present_rows(connection) == last
 
 
@@ -280,7 +286,7 @@ def present_rows(
 ) -> dict[tuple[str, str], dict[str, str | None]]:
     """The rows of the workload's tables, every value as text."""
     found: dict[tuple[str, str], dict[str, str | None]] = {}
-    for table in KEYS:
+    for table, key_columns in KEYS.items():
         cursor = connection.execute(f"SELECT * FROM {table}".encode())
         assert cursor.description is not None
         names = [column.name for column in cursor.description]
@@ -289,6 +295,6 @@ def present_rows(
                 name: None if value is None else str(value)
                 for name, value in zip(names, row, strict=True)
             }
-            key = [values[name] for name in KEYS[table]]
+            key = [values[name] for name in key_columns]
             found[table, json.dumps(key, separators=(",", ":"))] = values
     return found

@@ -139,9 +139,17 @@ def running_worker(bench: LogBench, threads: int = 2) -> Iterator[RunningWorker]
 class Writers:
     """Threads that each write in small transactions until they are stopped."""
 
-    def __init__(self, url: str, write: Callable[[psycopg.Connection, int, int], int]) -> None:
+    def __init__(
+        self,
+        url: str,
+        write: Callable[[psycopg.Connection, int, int], int],
+        *,
+        pause_seconds: float = 0.01,
+    ) -> None:
         self._url = url
         self._write = write
+        # Unhindered, writers outrun a sequencer that shares two cores with them and the server.
+        self._pause_seconds = pause_seconds
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self.committed = 0
@@ -173,5 +181,6 @@ class Writers:
                     with self._lock:
                         self.committed += rows
                     turn += 1
+                    time.sleep(self._pause_seconds)
         except BaseException as error:  # noqa: BLE001 (told to the test)
             self.errors.append(error)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
+from tallystick.seal.logs import configure_log
 from tests.seal.laws.stage import (
     Writers,
     assert_whole,
@@ -163,7 +164,5 @@ def test_queue_stays_small_and_is_emptied(bench):
 def test_queue_stays_small_over_millions_of_rows(bench):
     """log 18: with 3 million rows the queue's index stays below 200 MB."""
     with bench.database.transaction() as tx:
-        from tallystick.seal.logs import configure_log
-
         configure_log(tx, bench.log.log_name, batch_size=65536)
     cycle_rows(bench, rows=3_000_000, block=250_000)

@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 LOGS, TABLES = 20, 4
 BLOCKED = (
-    "SELECT waiting.application_name, waiting.query, blocking.application_name, blocking.query"
-    " FROM pg_stat_activity AS waiting"
+    "SELECT waiting.application_name, lock.locktype, blocking.application_name, waiting.query"
+    " FROM pg_locks AS lock INNER JOIN pg_stat_activity AS waiting ON waiting.pid = lock.pid"
     " CROSS JOIN LATERAL unnest(pg_blocking_pids(waiting.pid)) AS b (pid)"
     " INNER JOIN pg_stat_activity AS blocking ON blocking.pid = b.pid"
-    " WHERE 'tallystick' IN (waiting.application_name, blocking.application_name)"
     # A table grows by a few pages at a time; that lock is held for microseconds.
-    " AND waiting.wait_event IS DISTINCT FROM 'extend'"
+    " WHERE NOT lock.granted AND lock.locktype <> 'extend'"
+    " AND 'tallystick' IN (waiting.application_name, blocking.application_name)"
     " AND waiting.backend_type = 'client backend' AND blocking.backend_type = 'client backend'"
 )
 

@@ -497,7 +497,7 @@ CREATE TABLE tally.audit_findings (
   leaf_index bigint,
   kind text COLLATE "C" NOT NULL CONSTRAINT finding_kind_is_known CHECK (kind IN (
     'leaf_changed', 'leaf_missing', 'tile_changed', 'root_mismatch', 'bad_signature', 'row_changed', 'row_missing',
-    'row_unlogged', 'row_resurrected', 'trigger_disabled', 'trigger_missing')),
+    'row_unlogged', 'row_resurrected', 'trigger_disabled', 'trigger_missing', 'source_unreadable')),
   expected_digest bytea,
   actual_digest bytea,
   columns text[] COLLATE "C"

@@ -129,7 +129,7 @@ def get_proof(
         proofs = [publisher.prove_index(head, LeafIndex(index), size)]
     else:
         found = publisher.prove_hash(head, parse_leaf_hash(leaf, leaf_hash), size)
-        proofs, count, equal = [found.proof], found.count, list(found.equal_indexes)
+        proofs, count, equal = [found.proof], found.count, list[int](found.equal_indexes)
     if request.headers.get("accept", "").startswith(MediaType.TEXT):
         return proof_file(services, head, proofs, size)
     answered = [inclusion_proof(proof) for proof in proofs]

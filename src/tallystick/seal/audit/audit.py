@@ -13,6 +13,7 @@ block of 65,536 leaves is a pure task there. Follows log.md, section 4.7:
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import multiprocessing
 import os
@@ -43,6 +44,7 @@ from tallystick.seal.audit.notes import (
     check_notes,
     check_stored_cosignatures,
 )
+from tallystick.seal.audit.records import check_records
 from tallystick.seal.errors import LogNotFoundError
 from tallystick.seal.logs.log import LogId
 from tallystick.seal.sequencer.store import TileReader
@@ -117,14 +119,7 @@ class Fold:
         for size, inside in block.edges_at:
             root = edge_root(join_edges(self.edge, inside))
             if root != expected[TreeSize(size)].root:
-                self.findings.append(
-                    Finding(
-                        "root_mismatch",
-                        expected_digest=root,
-                        actual_digest=bytes(expected[TreeSize(size)].root),
-                        detail=f"checkpoint of size {size}",
-                    )
-                )
+                self.findings.append(root_finding(expected[TreeSize(size)], root))
         self.edge = join_edges(self.edge, block.edge)
         if block.edge.size == BLOCK_LEAVES:
             self.blocks, writes = extend_edge(self.blocks, bytes(block.edge.hashes[0]))
@@ -169,7 +164,7 @@ def audit_log(
             raise LogNotFoundError(f"there is no log {log_name!r}")
         checkpoints = checkpoints_from(tx, log.log_id, since)
         tasks = block_tasks(database.url, snapshot, log, since, checkpoints)
-        fold, findings = start_fold(tx, log.log_id, since)
+        fold, findings = start_fold(tx, log.log_id, since, checkpoints[0])
         with block_runner(processes, len(tasks)) as run:
             by_size = {checkpoint.size: checkpoint for checkpoint in checkpoints}
             for done, block in enumerate(run(tasks), 1):
@@ -177,6 +172,7 @@ def audit_log(
                 progress(done, len(tasks))
         findings += fold.findings
         findings += fold.check_high_tiles(store.high_tiles(tx, log.log_id))
+        findings += outside_findings(tx, log)
         findings += check_notes(checkpoints, store.key_periods(tx, log.log_id), origin=log.origin)
         findings += check_stored_cosignatures(store.cosignatures_after(tx, log.log_id, since))
         compared = rows.compare_sources(tx, log.log_id) if with_rows else rows.Comparison()
@@ -233,16 +229,49 @@ def block_tasks(
     ]
 
 
-def start_fold(tx: Transaction, log_id: int, since: int) -> tuple[Fold, list[Finding]]:
-    """Return the fold that stands before the first block: of what was audited before."""
+def outside_findings(tx: Transaction, log: store.AuditedLog) -> list[Finding]:
+    """Return what stands beyond the tree, and the heads that were seen and are gone."""
+    return [
+        *store.stray_leaves(tx, log.log_id, log.size),
+        *store.stray_tiles(tx, log.log_id, log.size),
+        *store.lost_heads(tx, log.log_id),
+    ]
+
+
+def start_fold(
+    tx: Transaction, log_id: int, since: int, start: StoredCheckpoint
+) -> tuple[Fold, list[Finding]]:
+    """
+    Return the fold that stands before the first block: of what was audited before.
+
+    Where *start*, the checkpoint of size *since*, ends a block it lies inside of none that is
+    read, so its root is compared here.
+    """
     first = since // BLOCK_LEAVES
     if first == 0:
-        return Fold(EMPTY_EDGE, EMPTY_EDGE), []
+        return Fold(EMPTY_EDGE, EMPTY_EDGE), start_findings(EMPTY_EDGE, start)
     try:
         edge = edge_from_tiles(TileReader(tx, LogId(log_id)), TreeSize(first * BLOCK_LEAVES))
     except MalformedTileError as error:
         return Fold(EMPTY_EDGE, EMPTY_EDGE), [Finding("tile_changed", detail=error.message)]
-    return Fold(edge, Edge(TreeSize(first), edge.hashes)), []
+    return Fold(edge, Edge(TreeSize(first), edge.hashes)), start_findings(edge, start)
+
+
+def start_findings(edge: Edge, start: StoredCheckpoint) -> list[Finding]:
+    """Return `root_mismatch` if *start* is of the edge's size and has another root."""
+    if start.size != edge.size or start.root == edge_root(edge):
+        return []
+    return [root_finding(start, edge_root(edge))]
+
+
+def root_finding(checkpoint: StoredCheckpoint, root: bytes) -> Finding:
+    """Return the finding that a checkpoint does not have the *root* of its leaves."""
+    return Finding(
+        "root_mismatch",
+        expected_digest=root,
+        actual_digest=bytes(checkpoint.root),
+        detail=f"checkpoint of size {checkpoint.size}",
+    )
 
 
 class block_runner:  # noqa: N801 (used as a context manager, read like a verb)
@@ -280,7 +309,14 @@ def run_block(task: BlockTask) -> CheckedBlock:
         tx = Transaction(connection)
         store.lift_timeouts(tx)
         block = store.stored_block(tx, task.log_id, first=task.first, width=task.width)
-    return check_block(block, width=task.width, sizes=task.sizes)
+        checked = check_block(block, width=task.width, sizes=task.sizes)
+        end = task.first + task.width
+        records = store.stored_records(tx, task.log_id, first=task.first, end=end)
+        beside = [
+            *check_records(records),
+            *store.missing_records(tx, task.log_id, first=task.first, end=end),
+        ]
+    return dataclasses.replace(checked, findings=(*checked.findings, *beside))
 
 
 def audit_counts(

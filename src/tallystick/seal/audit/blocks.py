@@ -9,9 +9,9 @@ that lies inside it the edge within the block. Follows log.md, section 4.7, step
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -29,6 +29,19 @@ from tallystick.tlog import (
 
 BLOCK_LEAVES: Final = TILE_WIDTH * TILE_WIDTH
 """65,536: the leaves under one hash of tile level 2."""
+PART_LEAVES: Final = 4096
+"""Leaves that are read at once: of the longest, 268 MB; PostgreSQL makes no value over 1 GB."""
+OP_LETTERS: Final = {"insert": "I", "update": "U", "delete": "D", "truncate": "T"}
+"""The column `op` of a record's operation; all others are control operations."""
+CONTROL_LETTER: Final = "C"
+VIA_LETTERS: Final = {
+    "trigger": "t",
+    "poll": "p",
+    "backfill": "b",
+    "reconcile": "r",
+    "control": "c",
+}
+"""The column `via` of a record's way of capture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +59,9 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredBlock:
-    """What the database holds for the leaves `first` to `first + len(lengths) - 1`."""
+class StoredLeaves:
+    """What the database holds for some of a block's leaves, by their indexes."""
 
-    first: int
     indexes: Sequence[int]
     leaf_lengths: Sequence[int]
     leaves: bytes
@@ -57,6 +69,33 @@ class StoredBlock:
     log_names: Sequence[str]
     source_tables: Sequence[str | None]
     source_keys: Sequence[str]
+    ops: Sequence[str]
+    vias: Sequence[str]
+
+    def finding(self, position: int, **members: Any) -> Finding:
+        """Return the finding that the leaf at *position* is not what was sealed."""
+        return Finding(
+            "leaf_changed",
+            source_table=self.source_tables[position],
+            source_key=self.source_keys[position],
+            leaf_index=self.indexes[position],
+            **members,
+        )
+
+    def each_leaf(self) -> Iterator[bytes]:
+        """Yield the bytes of each leaf."""
+        start = 0
+        for length in self.leaf_lengths:
+            yield self.leaves[start : start + length]
+            start += length
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlock:
+    """One block's tiles, and its leaves from `first` on, in parts that are read one by one."""
+
+    first: int
+    parts: Iterable[StoredLeaves]
     level0: bytes
     level1: bytes
 
@@ -77,6 +116,8 @@ class RecordHead(msgspec.Struct):
     log: str
     table: str | None
     key: msgspec.Raw
+    op: str
+    via: str
 
 
 _decode_head = msgspec.json.Decoder(RecordHead).decode
@@ -88,10 +129,16 @@ def check_block(block: StoredBlock, *, width: int, sizes: Sequence[int]) -> Chec
 
     Sizes are absolute, ascending, in `(first, first + width]`. Findings never carry a value.
     """
-    findings = list(check_gapless(block, width))
-    hashes = list(hash_leaves(block))
-    findings += check_hashes(block, hashes)
-    findings += check_heads(block)
+    findings: list[Finding] = []
+    indexes: list[int] = []
+    hashes: list[bytes] = []
+    for part in block.parts:
+        of_part = [hashlib.sha256(b"\x00" + leaf).digest() for leaf in part.each_leaf()]
+        findings += check_hashes(block, part, of_part)
+        findings += check_heads(part)
+        indexes += part.indexes
+        hashes += of_part
+    findings += check_gapless(block.first, width, indexes)
     # Where leaves are missing, what stands in their places cannot be rebuilt from them.
     complete = len(hashes) == width
     row = b"".join(hashes) if complete else block.level0[: width * HASH_BYTES]
@@ -106,76 +153,65 @@ def check_block(block: StoredBlock, *, width: int, sizes: Sequence[int]) -> Chec
     return CheckedBlock(block.first, edge, tuple(edges), tuple(findings))
 
 
-def check_gapless(block: StoredBlock, width: int) -> Iterator[Finding]:
+def check_gapless(first: int, width: int, indexes: Sequence[int]) -> Iterator[Finding]:
     """Yield `leaf_missing` for each index of the block that has no leaf."""
-    if len(block.indexes) == width:
+    if len(indexes) == width:
         return
-    present = set(block.indexes)
-    for index in range(block.first, block.first + width):
+    present = set(indexes)
+    for index in range(first, first + width):
         if index not in present:
             yield Finding("leaf_missing", leaf_index=index)
 
 
-def hash_leaves(block: StoredBlock) -> Iterator[bytes]:
-    """Yield the RFC 6962 hash of each stored leaf, from its bytes."""
-    sha256, leaves, start = hashlib.sha256, block.leaves, 0
-    for length in block.leaf_lengths:
-        yield sha256(b"\x00" + leaves[start : start + length]).digest()
-        start += length
-
-
-def check_hashes(block: StoredBlock, hashes: Sequence[bytes]) -> Iterator[Finding]:
+def check_hashes(
+    block: StoredBlock, part: StoredLeaves, hashes: Sequence[bytes]
+) -> Iterator[Finding]:
     """Yield `leaf_changed` where the leaf bytes do not have the stored hash, or the tile's."""
-    stored = block.leaf_hashes
-    if b"".join(hashes) == stored == block.level0[: len(stored)]:
+    stored = part.leaf_hashes
+    start = (part.indexes[0] - block.first) * HASH_BYTES if part.indexes else 0
+    if b"".join(hashes) == stored == block.level0[start : start + len(stored)]:
         return
     for position, actual in enumerate(hashes):
-        place = (block.indexes[position] - block.first) * HASH_BYTES
+        place = (part.indexes[position] - block.first) * HASH_BYTES
         in_tile = block.level0[place : place + HASH_BYTES]
         in_row = stored[position * HASH_BYTES : (position + 1) * HASH_BYTES]
         # The tile is what the root commits to; where it is gone the row's own hash stands.
         expected = in_tile or in_row
         if actual != in_row or actual != expected:
-            yield Finding(
-                "leaf_changed",
-                source_table=block.source_tables[position],
-                source_key=block.source_keys[position],
-                leaf_index=block.indexes[position],
+            yield part.finding(
+                position,
                 expected_digest=expected,
                 actual_digest=actual if actual != expected else in_row,
             )
 
 
-def check_heads(block: StoredBlock) -> Iterator[Finding]:
-    """Yield `leaf_changed` where log, table or key inside a record disagree with the columns."""
-    tag, start = RECORD_TAG, 0
-    for position, length in enumerate(block.leaf_lengths):
-        leaf = block.leaves[start : start + length]
-        start += length
-        if not leaf.startswith(tag):
-            continue
-        try:
-            head = _decode_head(leaf[len(tag) :])
-        except msgspec.DecodeError:
-            head = None
-        if head is None or not agrees(block, position, head):
-            yield Finding(
-                "leaf_changed",
-                source_table=block.source_tables[position],
-                source_key=block.source_keys[position],
-                leaf_index=block.indexes[position],
-                detail="the record disagrees with its columns",
-            )
+def check_heads(part: StoredLeaves) -> Iterator[Finding]:
+    """Yield `leaf_changed` where a record disagrees with the columns that repeat it."""
+    for position, leaf in enumerate(part.each_leaf()):
+        if leaf.startswith(RECORD_TAG) and not agrees(
+            leaf,
+            log=part.log_names[position],
+            table=part.source_tables[position],
+            key=part.source_keys[position],
+            op=part.ops[position],
+            via=part.vias[position],
+        ):
+            yield part.finding(position, detail="the record disagrees with its columns")
 
 
-def agrees(block: StoredBlock, position: int, head: RecordHead) -> bool:
-    """Return whether the record's log, table and key are those of its row's columns."""
-    table = block.source_tables[position]
+def agrees(record: bytes, *, log: str, table: str | None, key: str, op: str, via: str) -> bool:
+    """Return whether *record* says what the columns of its row repeat."""
+    try:
+        head = _decode_head(record[len(RECORD_TAG) :])
+    except msgspec.DecodeError:
+        return False
     return (
-        head.log == block.log_names[position]
+        head.log == log
         # The column names tables of the schema public without it, the record never does.
-        and (table is None or head.table in (table, f"public.{table}"))
-        and bytes(head.key).decode() == block.source_keys[position]
+        and (head.table == table if table is None else head.table in (table, f"public.{table}"))
+        and bytes(head.key).decode() == key
+        and OP_LETTERS.get(head.op, CONTROL_LETTER) == op
+        and VIA_LETTERS.get(head.via) == via
     )
 
 

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from tallystick.record import RecordError, cosignature_verifier, ed25519_verifier
+from tallystick.record import SigningKeyError, cosignature_verifier, ed25519_verifier
 from tallystick.seal.audit.blocks import Finding
 from tallystick.tlog import (
     FalseClaimError,
@@ -62,7 +62,7 @@ def check_notes(
     for key in keys:
         try:
             verifiers.append((key, ed25519_verifier(key.vkey)))
-        except RecordError:
+        except SigningKeyError:
             yield Finding("bad_signature", detail=f"the key {key.vkey[:60]} is not sound")
     for checkpoint in checkpoints:
         trusted = [
@@ -100,7 +100,7 @@ def check_stored_cosignatures(cosignatures: Iterable[StoredCosignature]) -> Iter
                 parse_note(note.encode()), [cosignature_verifier(cosignature.vkey)]
             )
             problem = None if verified else "the line is not the witness's"
-        except (MalformedError, FalseClaimError, RecordError) as error:
+        except (MalformedError, FalseClaimError, SigningKeyError) as error:
             problem = error.message
         if problem is not None:
             yield signature_finding(

@@ -29,19 +29,62 @@ INNER JOIN tally.witnesses AS w ON w.log_id = s.log_id AND w.name = s.witness_na
 INNER JOIN tally.checkpoints AS c ON c.log_id = s.log_id AND c.tree_size = s.tree_size
 WHERE s.log_id = %(log_id)s AND s.tree_size > %(since)s ORDER BY s.tree_size, s.witness_name;
 
--- name: stored_block
--- The leaves of one block in a few large values: no row becomes a Python object.
+-- name: stored_leaves
+-- Some leaves in a few large values: no row becomes a Python object.
 SELECT
   coalesce(array_agg(b.leaf_index), '{}'), coalesce(array_agg(octet_length(b.leaf)), '{}'),
   coalesce(string_agg(b.leaf, ''::bytea), ''::bytea), coalesce(string_agg(b.leaf_hash, ''::bytea), ''::bytea),
   coalesce(array_agg(b.log_name), '{}'), coalesce(array_agg(b.source_table), '{}'),
-  coalesce(array_agg(b.source_key), '{}')
+  coalesce(array_agg(b.source_key), '{}'), coalesce(array_agg(b.op::text), '{}'), coalesce(array_agg(b.via::text), '{}')
 FROM (
-  SELECT m.leaf_index, m.leaf, m.leaf_hash, m.log_name, m.source_table, m.source_key
+  SELECT m.leaf_index, m.leaf, m.leaf_hash, m.log_name, m.source_table, m.source_key, m.op, m.via
   FROM tally.merkle_log AS m
   WHERE m.log_id = %(log_id)s AND m.leaf_index >= %(first)s AND m.leaf_index < %(end)s
   ORDER BY m.leaf_index
 ) AS b;
+
+-- name: stored_records
+-- The plain records kept beside some leaves, with those leaves.
+SELECT k.leaf_index, m.leaf, k.salt, k.record, m.log_name, m.source_table, m.source_key, m.op::text, m.via::text
+FROM tally.leaf_records AS k
+INNER JOIN tally.merkle_log AS m ON m.log_id = k.log_id AND m.leaf_index = k.leaf_index
+WHERE k.log_id = %(log_id)s AND k.leaf_index >= %(first)s AND k.leaf_index < %(end)s
+ORDER BY k.leaf_index;
+
+-- name: missing_records
+-- Leaves that hide values by their source's settings, and have neither a record nor a redaction.
+SELECT m.leaf_index, m.source_table, m.source_key
+FROM tally.verification_sources AS s
+INNER JOIN tally.merkle_log AS m ON m.log_id = s.log_id AND m.source_table = s.source_table
+WHERE s.log_id = %(log_id)s AND (s.leaf_form <> 'record' OR s.private_columns <> '{}')
+  AND m.leaf_index >= %(first)s AND m.leaf_index < %(end)s
+  AND CASE s.leaf_form WHEN 'salted' THEN m.op IN ('I', 'U', 'D', 'T') WHEN 'column' THEN m.op IN ('D', 'T')
+           ELSE m.op IN ('I', 'U', 'D') END
+  AND NOT EXISTS (SELECT FROM tally.leaf_records AS k WHERE k.log_id = m.log_id AND k.leaf_index = m.leaf_index)
+  AND NOT EXISTS (SELECT FROM tally.redactions AS r WHERE r.log_id = m.log_id AND r.leaf_index = m.leaf_index)
+ORDER BY m.leaf_index;
+
+-- name: stray_leaves
+-- Leaves beyond the head: the tree does not cover them, and no look wrote them.
+SELECT leaf_index, source_table, source_key FROM tally.merkle_log
+WHERE log_id = %(log_id)s AND leaf_index >= %(size)s ORDER BY leaf_index LIMIT 1000;
+
+-- name: stray_tiles
+-- Tiles beyond the tree's right edge.
+SELECT level, tile_index FROM tally.log_tiles
+WHERE log_id = %(log_id)s AND tile_index * 256 >= %(size)s::bigint >> (8 * level) ORDER BY level, tile_index LIMIT 1000;
+
+-- name: heads_seen
+-- What the log itself has written down of its heads, and has no checkpoint of, or one with another root.
+SELECT 'audit ' || a.audit_id, a.tree_size, a.root_hash, c.root_hash
+FROM tally.audits AS a LEFT JOIN tally.checkpoints AS c ON c.log_id = a.log_id AND c.tree_size = a.tree_size
+WHERE a.log_id = %(log_id)s AND c.root_hash IS DISTINCT FROM a.root_hash
+UNION ALL
+SELECT 'witness ' || w.name, w.last_size, NULL, NULL
+FROM tally.witnesses AS w
+WHERE w.log_id = %(log_id)s AND w.last_size IS NOT NULL
+  AND NOT EXISTS (SELECT FROM tally.checkpoints AS c WHERE c.log_id = w.log_id AND c.tree_size = w.last_size)
+ORDER BY 2, 1;
 
 -- name: stored_tiles
 -- The hashes of a run of tiles of one level, side by side.

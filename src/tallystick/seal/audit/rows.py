@@ -11,7 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+import psycopg
+
 from tallystick.db import Transaction
+from tallystick.db.errors import DatabaseUnavailableError
+from tallystick.errors import Error
 from tallystick.seal.audit import store
 from tallystick.seal.audit.blocks import Finding
 from tallystick.seal.sources import SourceNo, read_triggers
@@ -29,12 +33,28 @@ class Comparison:
 
 
 def compare_sources(tx: Transaction, log_id: int) -> Comparison:
-    """Compare every comparable source of a log with its table."""
+    """Compare the sources of a log with their tables; one that is refused stops no other."""
     comparison = Comparison()
     for source in store.comparable_sources(tx, log_id):
-        comparison.rows += store.count_rows(tx, source.source_no)
-        comparison.findings += compare_source(tx, source)
+        try:
+            with tx.savepoint():
+                counted = store.count_rows(tx, source.source_no)
+                found = compare_source(tx, source)
+        except DatabaseUnavailableError:
+            raise
+        except (Error, psycopg.Error) as refused:
+            comparison.findings.append(unreadable_finding(source, refused))
+        else:
+            comparison.rows += counted
+            comparison.findings += found
     return comparison
+
+
+def unreadable_finding(source: store.ComparableSource, refused: Error | psycopg.Error) -> Finding:
+    """Return the finding that a table cannot be compared: its owner could hide it so."""
+    # The server's details may quote rows, so they stay out.
+    said = refused.message if isinstance(refused, Error) else refused.diag.message_primary
+    return Finding("source_unreadable", source_table=source.source_table, detail=said)
 
 
 def compare_source(tx: Transaction, source: store.ComparableSource) -> list[Finding]:

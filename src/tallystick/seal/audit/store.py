@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from psycopg.rows import args_row
 from psycopg.types.json import Jsonb
 
 from tallystick.db import Query, Transaction, load_queries
-from tallystick.seal.audit.blocks import BLOCK_LEAVES, Finding, StoredBlock
+from tallystick.seal.audit.blocks import (
+    BLOCK_LEAVES,
+    PART_LEAVES,
+    Finding,
+    StoredBlock,
+    StoredLeaves,
+)
 from tallystick.seal.audit.notes import KeyPeriod, StoredCheckpoint, StoredCosignature
+from tallystick.seal.audit.records import StoredRecord
 from tallystick.tlog import TILE_WIDTH
 
 
@@ -25,7 +33,12 @@ class Queries:
     checkpoint_at: Query
     key_periods: Query
     cosignature_lines: Query
-    stored_block: Query
+    stored_leaves: Query
+    stored_records: Query
+    missing_records: Query
+    stray_leaves: Query
+    stray_tiles: Query
+    heads_seen: Query
     stored_tiles: Query
     high_tiles: Query
     insert_audit: Query
@@ -138,15 +151,81 @@ def stored_block(tx: Transaction, log_id: int, *, first: int, width: int) -> Sto
     """Return what is stored for the *width* leaves from *first* on, and for their tiles."""
     level0 = stored_tiles(tx, log_id, 0, first // TILE_WIDTH, tiles_in(width))
     level1 = stored_tiles(tx, log_id, 1, first // BLOCK_LEAVES, 1)
-    block = tx.row(
-        lambda indexes, lengths, leaves, hashes, logs, tables, keys: StoredBlock(
-            first, indexes, lengths, leaves, hashes, logs, tables, keys, level0, level1
+    parts = stored_parts(tx, log_id, first=first, end=first + width)
+    return StoredBlock(first, parts, level0, level1)
+
+
+def stored_parts(tx: Transaction, log_id: int, *, first: int, end: int) -> Iterator[StoredLeaves]:
+    """Read the leaves from *first* up to *end* as they are asked for, some thousand at once."""
+    for start in range(first, end, PART_LEAVES):
+        part = tx.row(
+            StoredLeaves,
+            SQL.stored_leaves,
+            {"log_id": log_id, "first": start, "end": min(start + PART_LEAVES, end)},
+        )
+        assert part is not None, "an aggregate always has a row"
+        yield part
+
+
+def stored_records(tx: Transaction, log_id: int, *, first: int, end: int) -> Iterator[StoredRecord]:
+    """Read the records kept beside these leaves one by one: each may be as long as a row."""
+    with tx.connection.cursor(row_factory=args_row(StoredRecord)) as cursor:
+        yield from cursor.stream(SQL.stored_records, {"log_id": log_id, "first": first, "end": end})
+
+
+def missing_records(tx: Transaction, log_id: int, *, first: int, end: int) -> list[Finding]:
+    """Return `leaf_missing` for each leaf whose record is gone and was not redacted."""
+    return tx.rows(
+        lambda index, table, key: Finding(
+            "leaf_missing",
+            source_table=table,
+            source_key=key,
+            leaf_index=index,
+            detail="the record kept beside the leaf is gone",
         ),
-        SQL.stored_block,
-        {"log_id": log_id, "first": first, "end": first + width},
+        SQL.missing_records,
+        {"log_id": log_id, "first": first, "end": end},
     )
-    assert block is not None, "an aggregate always has a row"
-    return block
+
+
+def stray_leaves(tx: Transaction, log_id: int, size: int) -> list[Finding]:
+    """Return `leaf_changed` for leaves that no checkpoint covers."""
+    return tx.rows(
+        lambda index, table, key: Finding(
+            "leaf_changed",
+            source_table=table,
+            source_key=key,
+            leaf_index=index,
+            detail="it stands beyond the last checkpoint",
+        ),
+        SQL.stray_leaves,
+        {"log_id": log_id, "size": size},
+    )
+
+
+def stray_tiles(tx: Transaction, log_id: int, size: int) -> list[Finding]:
+    """Return `tile_changed` for tiles that the tree does not have."""
+    return tx.rows(
+        lambda level, index: Finding(
+            "tile_changed", detail=f"tile {level}/{index} stands beyond the last checkpoint"
+        ),
+        SQL.stray_tiles,
+        {"log_id": log_id, "size": size},
+    )
+
+
+def lost_heads(tx: Transaction, log_id: int) -> list[Finding]:
+    """Return `root_mismatch` for heads that an audit or a witness saw and the log has no more."""
+    return tx.rows(
+        lambda seen_by, size, expected, actual: Finding(
+            "root_mismatch",
+            expected_digest=expected,
+            actual_digest=actual,
+            detail=f"{seen_by} saw another head of size {size}",
+        ),
+        SQL.heads_seen,
+        {"log_id": log_id},
+    )
 
 
 def tiles_in(width: int) -> int:
