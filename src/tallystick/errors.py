@@ -78,8 +78,8 @@ class Error(Exception):
     @classmethod
     def slice(cls) -> str:
         """The slice that raises it: `seal` for `tallystick.seal.errors`."""
-        parts = cls.__module__.split(".")
-        return parts[1] if len(parts) > 2 else "tallystick"
+        room = cls.__module__.removeprefix("tallystick.").rpartition(".")[0].partition(".")[0]
+        return room or "tallystick"
 
     @classmethod
     def problem_type(cls) -> str:

@@ -44,7 +44,8 @@ def fill_evidence(connection: psycopg.Connection) -> None:
     connection.execute("INSERT INTO tally.verification_logs (log_name) VALUES ('one')")
     connection.execute(
         "INSERT INTO tally.merkle_log (log_id, leaf_index, log_name, source_key, op, via, seq,"
-        " leaf, leaf_hash, processed_at) VALUES (1, 0, 'one', '[]', 'A', 'a', 1, 'x', sha256('x'), now())"
+        " leaf, leaf_hash, processed_at)"
+        " VALUES (1, 0, 'one', '[]', 'A', 'a', 1, 'x', sha256('x'), now())"
     )
 
 

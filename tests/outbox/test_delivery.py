@@ -233,7 +233,7 @@ def test_an_outcome_is_the_longest_run_of_taken_events(gaps, refused, seconds):
 
 def make_event(place):
     """An event that has a position and nothing else of interest."""
-    from tallystick.outbox import Event  # noqa: PLC0415 (only here)
+    from tallystick.outbox import Event
 
     return Event(place, place, TOPIC, "k", None, "{}", None)
 

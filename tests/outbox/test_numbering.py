@@ -99,7 +99,7 @@ def write_with_late_commits(
     database_url: str, seed: int, committed: list[EventId], failures: list[BaseException]
 ) -> None:
     """Write events in transactions that overlap, end in any order, and sometimes roll back."""
-    from tallystick.db import Transaction  # noqa: PLC0415 (a thread's own)
+    from tallystick.db import Transaction
 
     drawn = random.Random(seed)
     try:

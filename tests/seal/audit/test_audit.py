@@ -8,6 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tallystick.db.errors import PermissionDeniedError
 from tallystick.record import parse_record
 from tallystick.seal.audit import AuditStartError, audit_log, list_findings, reconcile_source
 from tallystick.seal.errors import LogNotFoundError, SourceNotFoundError
@@ -220,6 +221,52 @@ FAULTS = {
         "UPDATE tally.merkle_log SET source_table = 'other' WHERE leaf_index = 9",
         "leaf_changed",
     ),
+    "table column gone": (
+        "merkle_log",
+        "UPDATE tally.merkle_log SET source_table = NULL WHERE leaf_index = 9",
+        "leaf_changed",
+    ),
+    "op column": (
+        "merkle_log",
+        "UPDATE tally.merkle_log SET op = 'U' WHERE op = 'D'",
+        "leaf_changed",
+    ),
+    "via column": (
+        "merkle_log",
+        "UPDATE tally.merkle_log SET via = 'b' WHERE leaf_index = 9",
+        "leaf_changed",
+    ),
+    "leaf beyond the head": (
+        "merkle_log",
+        "INSERT INTO tally.merkle_log (log_id, leaf_index, log_name, source_table, source_key, op,"
+        " via, seq, leaf, leaf_hash, processed_at) SELECT log_id, 1000000, log_name, source_table,"
+        " source_key, op, via, seq, leaf, leaf_hash, processed_at FROM tally.merkle_log"
+        " WHERE leaf_index = 9",
+        "leaf_changed",
+    ),
+    "tile beyond the head": (
+        "log_tiles",
+        "INSERT INTO tally.log_tiles SELECT log_id, 0, 77, hashes FROM tally.log_tiles"
+        " WHERE level = 0 AND tile_index = 0",
+        "tile_changed",
+    ),
+    "root of size 0": (
+        "checkpoints",
+        "UPDATE tally.checkpoints SET root_hash = sha256('x') WHERE tree_size = 0",
+        "root_mismatch",
+    ),
+    "key that is none": (
+        "log_keys",
+        "UPDATE tally.log_keys SET vkey = 'log.example/payments+00000000+AAAA'",
+        "bad_signature",
+    ),
+    "head gone that an audit saw": (
+        "audits",
+        "INSERT INTO tally.audits (log_id, kind, snapshot, tree_size, root_hash, started_at,"
+        " counts, verdict) SELECT log_id, 'audit', 's', max(tree_size) + 1, sha256('x'), now(),"
+        " '{}', 'clean' FROM tally.checkpoints GROUP BY log_id",
+        "root_mismatch",
+    ),
     "key column": (
         "merkle_log",
         "UPDATE tally.merkle_log SET source_key = '[\"8\"]' WHERE leaf_index = 9",
@@ -294,6 +341,32 @@ def test_blocks_and_processes_agree_with_one_block(bench):
     assert ("leaf_changed", 190000) in {(f.kind, f.leaf_index) for f in report.findings}
 
 
+def test_growth_from_the_end_of_a_block_has_the_root_of_its_start(bench):
+    """`--since` a size that ends a block compares the root there, which no block that is read holds."""
+    missing = 65536 - bench.size()
+    with psycopg.connect(bench.url) as connection:
+        connection.execute(
+            "INSERT INTO tally.capture (log_id, op, via, source_key, leaf, captured_at)"
+            " SELECT %s, 'A', 'a', '[]', convert_to('leaf ' || i, 'UTF8'), tally.clock()"
+            " FROM generate_series(1, %s::integer) AS i",
+            (bench.log.log_id, missing),
+        )
+    assert bench.seal_all() == 65536
+    for further in (0, 256):
+        bench.push(*(b"leaf" for _ in range(further)))
+        bench.seal_all()
+        report = audit_log(bench.database, bench.log.log_name, since=65536)
+        assert (report.findings, report.leaves) == ((), further)
+        assert audit_log(bench.database, bench.log.log_name).findings == ()
+    tamper(
+        bench,
+        "checkpoints",
+        "UPDATE tally.checkpoints SET root_hash = sha256('x') WHERE tree_size = 65536",
+    )
+    report = audit_log(bench.database, bench.log.log_name, since=65536)
+    assert "root_mismatch" in {finding.kind for finding in report.findings}
+
+
 def test_large_values_are_compared(bench):
     """A value too large for its leaf is compared by its digest."""
     behind_the_back(bench, "UPDATE payment SET note = repeat('y', 9000) WHERE id = 7")
@@ -363,6 +436,88 @@ def test_salted_leaves_are_compared_through_their_records(database_url, tmp_path
     assert reconcile_source(bench.database, "digests", "payment", repair=True).queued == 2
     bench.seal_all()
     assert kinds(bench) == []
+
+
+RECORD_FAULTS = {
+    "changed": (
+        "UPDATE tally.leaf_records SET record ="
+        " convert_to(replace(convert_from(record, 'UTF8'), '\"a\"', '\"z\"'), 'UTF8')",
+        "leaf_changed",
+    ),
+    "no record": ("UPDATE tally.leaf_records SET record = 'x'", "leaf_changed"),
+    "of another leaf": (
+        "UPDATE tally.leaf_records AS k SET record = o.record FROM tally.leaf_records AS o"
+        " WHERE o.leaf_index <> k.leaf_index",
+        "leaf_changed",
+    ),
+    "gone": ("DELETE FROM tally.leaf_records", "leaf_missing"),
+}
+
+
+@pytest.mark.parametrize("fault", RECORD_FAULTS)
+@pytest.mark.parametrize("mode", ["full", "digest"])
+def test_records_beside_leaves_must_open_them(database_url, tmp_path, mode, fault):
+    """A record that hides behind a leaf is believed only if it makes that leaf; none may be gone."""
+    bench = make_bench(database_url, tmp_path / "keys", "sealed", mode=mode, control_leaves=False)
+    execute(bench, TABLE)
+    attach(bench, "payment", **({"private": ["note"]} if mode == "full" else {}))
+    execute(bench, "INSERT INTO payment VALUES (1, 1, 'a', NULL, NULL), (2, 2, 'b', NULL, NULL)")
+    bench.seal_all()
+    assert kinds(bench) == []
+    statement, kind = RECORD_FAULTS[fault]
+    tamper(bench, "leaf_records", statement)
+    assert kind in {finding for finding, _ in kinds(bench)}
+
+
+def test_column_that_is_recorded_no_more_is_named(bench):
+    """A column that was taken out of the source's row cannot be changed unseen."""
+    tamper(
+        bench,
+        "verification_sources",
+        "UPDATE tally.verification_sources SET exclude_columns = '{amount}'",
+    )
+    behind_the_back(bench, "UPDATE payment SET amount = 9999 WHERE id = 42")
+    assert ("row_changed", '["42"]') in kinds(bench)
+
+
+def test_trigger_with_a_condition_is_named(bench):
+    """log 13: a trigger of the same name that a table's owner made to fire never is as if it were off."""
+    name = bench.value("SELECT tgname FROM pg_trigger WHERE tgname LIKE 'tally%%update' AND %s > 0")
+    number = name.split("_")[1]
+    execute(
+        bench,
+        f"DROP TRIGGER {name} ON payment",
+        f"CREATE TRIGGER {name} AFTER UPDATE ON payment REFERENCING OLD TABLE AS tally_old"
+        " NEW TABLE AS tally_new FOR EACH STATEMENT WHEN (false)"
+        f" EXECUTE FUNCTION tally.capture_{number}()",
+        f"ALTER TABLE payment ENABLE ALWAYS TRIGGER {name}",
+    )
+    assert "trigger_disabled" in {kind for kind, _ in kinds(bench)}
+
+
+def test_policies_never_run_as_the_owner(bench):
+    """A row-level policy hides no row from the audit, and its functions never run as tally_owner."""
+    execute(
+        bench,
+        "CREATE TABLE diary (id integer PRIMARY KEY)",
+        "CREATE TABLE seen (role text)",
+        "GRANT INSERT ON seen TO PUBLIC",
+    )
+    attach(bench, "diary")
+    execute(
+        bench,
+        "CREATE FUNCTION look() RETURNS boolean LANGUAGE plpgsql AS"
+        " $$ BEGIN INSERT INTO seen VALUES (current_user); RETURN false; END $$",
+        "INSERT INTO diary VALUES (1), (2)",
+        "ALTER TABLE diary ENABLE ROW LEVEL SECURITY",
+        "CREATE POLICY hidden ON diary USING (look())",
+    )
+    bench.seal_all()
+    report = audit_log(bench.database, bench.log.log_name)
+    assert [(f.kind, f.source_table) for f in report.findings] == [("source_unreadable", "diary")]
+    with pytest.raises(PermissionDeniedError):
+        reconcile_source(bench.database, bench.log.log_name, "diary", repair=True)
+    assert bench.value("SELECT count(*) FROM seen WHERE %s > 0") == 0
 
 
 def test_hash_columns_are_compared(database_url, tmp_path):

@@ -1108,8 +1108,14 @@ CREATE FUNCTION tally.present_triggers(p_source_no integer)
 RETURNS TABLE (relation oid, trigger_name text, is_enabled boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog
 AS $$
-  -- By name; a name alone may be of another's trigger, so the function must be ours.
-  SELECT t.tgrelid, t.tgname::text, t.tgenabled = 'A'
+  -- By name; a name alone may be of another's trigger, so the function must be ours. One that a table's owner made in its
+  -- place with a condition, or for other events, does not fire as ours does.
+  SELECT t.tgrelid, t.tgname::text, t.tgenabled = 'A' AND t.tgqual IS NULL AND t.tgattr::text = '' AND CASE
+    WHEN t.tgname = format('tally_%s_begin', p_source_no) THEN p.proname = 'begin_capture'
+    WHEN t.tgname = format('tally_%s_truncate', p_source_no) THEN p.proname = format('truncate_%s', p_source_no) AND t.tgtype = 34
+    ELSE p.proname = format('capture_%s', p_source_no) AND t.tgtype = CASE t.tgname
+      WHEN format('tally_%s_insert', p_source_no) THEN 4 WHEN format('tally_%s_delete', p_source_no) THEN 8 ELSE 16 END
+  END
   FROM pg_trigger AS t
   INNER JOIN pg_proc AS p ON p.oid = t.tgfoid AND p.pronamespace = 'tally'::regnamespace
   WHERE t.tgname = ANY (ARRAY(SELECT format('tally_%s_%s', p_source_no, k.kind) FROM unnest(ARRAY['begin', 'insert', 'update', 'delete', 'truncate']) AS k (kind)))

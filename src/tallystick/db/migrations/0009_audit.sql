@@ -6,9 +6,10 @@ CREATE FUNCTION tally.record_members(p_record bytea) RETURNS text
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog
 AS $$
 DECLARE
-  -- 26 bytes of tag; json, not jsonb, keeps the text of a member as it was hashed.
-  record CONSTANT json := convert_from(substr(p_record, 27), 'UTF8')::json;
+  record json;
 BEGIN
+  -- 26 bytes of tag; json, not jsonb, keeps the text of a member as it was hashed. What fails in DECLARE is not caught.
+  record := convert_from(substr(p_record, 27), 'UTF8')::json;
   RETURN concat('{', '"large":' || (record -> 'large')::text || ',', '"private":' || (record -> 'private')::text || ',',
                 '"row":', (record -> 'row')::text, '}');
 EXCEPTION WHEN data_exception THEN

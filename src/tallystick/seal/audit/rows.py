@@ -52,8 +52,8 @@ def compare_sources(tx: Transaction, log_id: int) -> Comparison:
 
 def unreadable_finding(source: store.ComparableSource, refused: Error | psycopg.Error) -> Finding:
     """Return the finding that a table cannot be compared: its owner could hide it so."""
-    # The server's details may quote rows, so they stay out.
-    said = refused.message if isinstance(refused, Error) else refused.diag.message_primary
+    # What the server says may quote a value, so only the kind of its error is told.
+    said = refused.message if isinstance(refused, Error) else type(refused).__name__
     return Finding("source_unreadable", source_table=source.source_table, detail=said)
 
 
