@@ -302,3 +302,62 @@ def test_readers_see_public_logs_alone(connection):
     )
     connection.execute("SET ROLE tally_reader")
     assert rows(connection, "SELECT log_name FROM tally.verification_logs") == [("open",)]
+
+
+OPEN_TO_ALL = {
+    "clock()",
+    "empty_root()",
+    "hash_prefix(bytea)",
+    "is_public_log(integer)",
+    "leaf_hash(bytea)",
+    "leaf_record(bytea)",
+    "node_hash(bytea,bytea)",
+    "set_test_clock(timestamp with time zone,boolean)",
+}
+"""What anybody may call; the last is of databases made for tests alone."""
+OF_AUDITORS = {"compare_rows(integer,text[])", "count_rows(integer)", "record_members(bytea)"}
+
+
+@pytest.mark.parametrize(
+    ("role", "functions"),
+    [
+        ("anybody", OPEN_TO_ALL),
+        ("tally_reader", OPEN_TO_ALL),
+        ("tally_auditor", OPEN_TO_ALL | OF_AUDITORS),
+    ],
+)
+def test_functions_are_for_their_roles_alone(connection, role, functions):
+    """No function of the schema may be called by a role that this list does not name."""
+    connection.execute("DROP ROLE IF EXISTS anybody")
+    connection.execute("CREATE ROLE anybody")
+    found = connection.execute(
+        "SELECT replace(p.oid::regprocedure::text, 'tally.', '') FROM pg_proc AS p"
+        " WHERE p.pronamespace = 'tally'::regnamespace"
+        " AND has_function_privilege(%s, p.oid, 'EXECUTE')",
+        (role,),
+    ).fetchall()
+    connection.execute("DROP ROLE anybody")
+    assert {name for (name,) in found} == functions
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("verification_logs", "status", "'failed'"),
+        ("verification_logs", "minimum_index", "7"),
+        ("verification_logs", "freeze_requested_at", "now()"),
+        ("verification_sources", "relation", "1259"),
+        ("verification_sources", "status", "'active'"),
+        ("verification_sources", "backfill_relations", "'{1259}'"),
+        ("verification_sources", "schema_fingerprint", "1"),
+    ],
+)
+def test_plain_rows_hold_configuration_alone(connection, table, column, value):
+    """The server's role inserts what a user may choose, never what only validation knows."""
+    named = {"verification_logs": ("log_name", "'one'"), "verification_sources": ("log_id", "1")}
+    first, its_value = named[table]
+    connection.execute("SET ROLE tally_app")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute(
+            f"INSERT INTO tally.{table} ({first}, {column}) VALUES ({its_value}, {value})"
+        )

@@ -481,7 +481,7 @@ def test_column_that_is_recorded_no_more_is_named(bench):
 
 
 def test_trigger_with_a_condition_is_named(bench):
-    """log 13: a trigger of the same name that a table's owner made to fire never is as if it were off."""
+    """log 13: a trigger of the same name that a table's owner made to fire never counts as off."""
     name = bench.value("SELECT tgname FROM pg_trigger WHERE tgname LIKE 'tally%%update' AND %s > 0")
     number = name.split("_")[1]
     execute(
@@ -496,7 +496,7 @@ def test_trigger_with_a_condition_is_named(bench):
 
 
 def test_policies_never_run_as_the_owner(bench):
-    """A row-level policy hides no row from the audit, and its functions never run as tally_owner."""
+    """A row-level policy hides no row from an audit; its functions never run as tally_owner."""
     execute(
         bench,
         "CREATE TABLE diary (id integer PRIMARY KEY)",

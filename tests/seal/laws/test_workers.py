@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from tallystick.db.database import POOL_TIMEOUT_SECONDS
 from tallystick.seal.sequencer import store
 from tests.seal.laws.stage import (
     Writers,
@@ -28,6 +29,8 @@ from tests.support.server import TestServer, running_server
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tallystick.runtime.postgres import StopMode
 
 LOGS, TABLES = 20, 4
 BLOCKED = (
@@ -193,31 +196,44 @@ def write_through(url: str, stop: threading.Event) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("mode", ["fast", "immediate"])
-def test_sealing_resumes_when_the_server_is_back(own_server, tmp_path, mode):
-    """log 25: the server stopped and started under load: sealing resumes without a restart."""
-    with own_server.database() as url:
-        bench = make_bench(url, tmp_path / "keys", batch_interval_ms=20, control_leaves=False)
+def outlive_the_server(server: TestServer, key_dir: Path, mode: StopMode, seconds: float) -> None:
+    """Stop the server under load for so long, and see the same worker seal on."""
+    with server.database() as url:
+        bench = make_bench(url, key_dir, batch_interval_ms=20, control_leaves=False)
         sql(url, "CREATE TABLE payment (id bigint PRIMARY KEY)")
         attach(bench, "payment")
         stop = threading.Event()
         writer = threading.Thread(target=write_through, args=[url, stop])
-        with running_worker(bench):
+        with running_worker(bench) as running:
             writer.start()
             try:
                 wait_until(lambda: bench.size() > 20, "the first leaves")
-                own_server.server.stop(mode)
-                time.sleep(1.0)
-                own_server.server.start()
+                server.server.stop(mode)
+                time.sleep(seconds)
+                server.server.start()
                 before = bench.size()
                 wait_until(lambda: bench.size() > before + 20, "leaves after the start")
             finally:
                 stop.set()
                 writer.join()
             drained(bench)
+            # A short outage is waited for; one that is longer than that patience is an error.
+            assert (running.failed != []) or seconds < POOL_TIMEOUT_SECONDS
         [(rows,)] = sql(url, "SELECT count(*) FROM payment")
         assert_whole(bench, size=rows)
         bench.database.close()
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+def test_sealing_resumes_when_the_server_is_back(own_server, tmp_path, mode):
+    """log 25: the server stopped and started under load: sealing resumes without a restart."""
+    outlive_the_server(own_server, tmp_path / "keys", mode, 1.0)
+
+
+@pytest.mark.slow
+def test_sealing_resumes_after_a_long_outage(own_server, tmp_path):
+    """log 25: so it does when the server was away for longer than any look waits for it."""
+    outlive_the_server(own_server, tmp_path / "keys", "fast", 2.5 * POOL_TIMEOUT_SECONDS)
 
 
 def test_a_signed_head_survives_the_server(own_server, tmp_path):

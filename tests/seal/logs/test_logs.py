@@ -159,6 +159,25 @@ def test_plainly_inserted_log_is_opened(database, keys):
         assert get_log(tx, "old").origin == "log.example/old"
 
 
+def test_log_that_cannot_be_opened_stops_no_other(database, keys):
+    """log 29: a plain row keeps the origin that it names; one whose origin is taken is failed."""
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO tally.verification_logs (log_name, origin) VALUES"
+            " ('squatter', 'log.example/taken'), ('taken', NULL), ('own', 'own.example/log'),"
+            " ('spaced', E'own.example/\u2028'), ('last', NULL)"
+        )
+    opened = open_new_logs(database, keys, origin_prefix=ORIGIN_PREFIX)
+    assert opened == ["squatter", "own", "last"]
+    made = sorted(keys.directory.glob("*.key"))
+    assert open_new_logs(database, keys, origin_prefix=ORIGIN_PREFIX) == []
+    assert sorted(keys.directory.glob("*.key")) == made
+    with database.transaction() as tx:
+        assert get_log(tx, "own").origin == "own.example/log"
+        codes = [get_log(tx, name).failure["code"] for name in ("taken", "spaced")]
+    assert codes == ["origin_taken", "invalid_log"]
+
+
 def test_open_key_directory_is_refused(database, keys):
     """A key directory that others may read makes no key."""
     keys.directory.mkdir(mode=0o755)

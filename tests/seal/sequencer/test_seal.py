@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from tallystick.record import ed25519_verifier
+from tallystick.record import ed25519_verifier, parse_record
 from tallystick.seal.errors import EdgeMismatchError, RollbackError
 from tallystick.seal.logs import list_keys
 from tallystick.seal.logs.guard import guard_path, read_guard
+from tallystick.seal.sources import add_source
 from tallystick.tlog import check_note, hash_leaf, parse_checkpoint, parse_note, tree_root
 from tests.support.logs import LogBench, make_bench, queue_leaf
 
@@ -49,6 +51,51 @@ def test_head_commits_to_exactly_the_leaves(bench):
     checkpoint = parse_checkpoint(parsed.text)
     assert checkpoint.root == tree_root([hash_leaf(leaf) for leaf in wanted])
     assert leaves_of(bench) == wanted
+
+
+POISON = {
+    "no bytes": ("''", "'[]'"),
+    "a byte too many": ("convert_to(repeat('x', 65536), 'UTF8')", "'[]'"),
+    "a key that no index takes": (
+        "'leaf'",
+        "(SELECT string_agg(sha256(i::text::bytea)::text, '') FROM generate_series(1, 50) AS i)",
+    ),
+}
+
+
+@pytest.mark.parametrize("poison", POISON)
+def test_row_that_cannot_be_a_leaf_is_quarantined(bench, poison):
+    """A queue row that the log would refuse is set aside with the reason; the log goes on."""
+    leaf, key = POISON[poison]
+    bench.push(b"before")
+    with psycopg.connect(bench.url) as connection:
+        connection.execute(
+            "INSERT INTO tally.capture (log_id, op, via, source_key, leaf, captured_at)"
+            f" VALUES (%s, 'A', 'a', {key}, {leaf}, tally.clock())",
+            (bench.log.log_id,),
+        )
+    bench.push(b"behind")
+    assert bench.seal_all() == 2
+    assert leaves_of(bench) == [b"before", b"behind"]
+    quarantined = bench.value(
+        "SELECT string_agg(problem, ';') FROM tally.capture_quarantine WHERE log_id = %s"
+    )
+    assert re.fullmatch(r"the (leaf|key) has \d+ bytes, [^;]+", quarantined)
+
+
+def test_writer_with_an_endless_actor_stops_no_log(bench):
+    """Whatever a writer says in tally.actor, the changes of others are sealed."""
+    with psycopg.connect(bench.url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE tick (id integer PRIMARY KEY)")
+        with bench.database.transaction() as tx:
+            add_source(tx, bench.log.log_name, "tick")
+        connection.execute("SELECT set_config('tally.actor', repeat('x', 70000), false)")
+        connection.execute("INSERT INTO tick VALUES (1)")
+        connection.execute("SET tally.actor = E'user:\"7\"\\n'")
+        connection.execute("INSERT INTO tick VALUES (2)")
+    bench.seal_all()
+    last = parse_record(leaves_of(bench)[-1])
+    assert (last.key, last.actor) == (("2",), 'user:"7"\n')
 
 
 def test_size_zero_is_signed_when_the_log_is_made(bench):

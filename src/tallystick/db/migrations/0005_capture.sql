@@ -695,7 +695,7 @@ COMMENT ON FUNCTION tally.key_match_sql(integer, text, text) IS
   'The condition that a row of the table under an alias has the source_key that an expression gives; it can use the key''s index.';
 
 CREATE FUNCTION tally.merge_nested(p_source_no integer, p_entry bigint, p_first bigint, p_at timestamptz) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog SET enable_seqscan = off
+LANGUAGE plpgsql SET search_path = pg_catalog SET enable_seqscan = off SET row_security = off
 AS $$
 -- Rows of the source with seq in [p_entry, p_first) were queued inside the statement that queued those from p_first on.
 DECLARE
@@ -1032,7 +1032,7 @@ COMMENT ON FUNCTION tally.create_capture(integer) IS
   'Generates the functions of a source from the catalogue, and notes for which columns: tally.capture_<n>() and tally.truncate_<n>().';
 
 CREATE FUNCTION tally.capture_truncate(p_source_no integer, p_relation oid) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog
+LANGUAGE plpgsql SET search_path = pg_catalog SET row_security = off
 AS $$
 DECLARE
   source tally.verification_sources;
