@@ -1,21 +1,22 @@
 """
 The application of the demo: a flight board over five tables.
 
-It knows PostgreSQL and nothing of Tallystick: it loads its tables, its writers change them,
-and somebody with too many rights falsifies a row.
+It knows PostgreSQL and nothing of logs: it loads its tables, its writers change them, and
+somebody with too many rights falsifies a row.
 """
 
 from __future__ import annotations
 
 import random
-import threading
-from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import psycopg
 from archive import TABLES
 from psycopg import sql
+
+from tallystick.db import Transaction
+from tallystick.runtime.demo.writers import Duty
 
 SCHEMA_FILE = Path(__file__).with_name("flights.sql")
 COPY_BLOCK_BYTES = 256 * 1024
@@ -25,9 +26,6 @@ STORY_KEY = ("2013", "1", "9", "HA", "51", "JFK")
 """Honolulu, 9 January 2013: at 1,301 minutes the latest departure of the year."""
 STORY_COLUMN = "arr_delay"
 STORY_VALUE = "1272"
-
-PAUSE_SECONDS = 0.002
-"""Writers leave the machine to others now and then, as applications do."""
 
 DELAY_ONE = """
 UPDATE flights SET dep_delay = coalesce(dep_delay, 0) + 1
@@ -60,12 +58,6 @@ FALSIFY = """
 UPDATE flights SET arr_delay = 0
 WHERE (year, month, day, carrier, flight, origin) = (2013, 1, 9, 'HA', 51, 'JFK')
 """
-OUR_TRIGGERS = """
-SELECT tgname FROM pg_trigger WHERE tgrelid = 'flights'::regclass AND NOT tgisinternal
-"""
-
-Changes = Counter[tuple[str, str]]
-"""Committed changes by table and operation (I, U, D)."""
 FlightKey = tuple[int, int, int, str, int, str]
 
 
@@ -95,67 +87,16 @@ def load_tables(
     return rows
 
 
-class Writers:
-    """Threads that change the board, each with its own connection and its own transactions."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._stop = threading.Event()
-        self._counts: list[Changes] = []
-        self._failures: list[BaseException] = []
-        self._threads: list[threading.Thread] = []
-
-    def start(self) -> None:
-        """Start writing."""
-        with psycopg.connect(self._url) as connection:
-            flights = connection.execute(SOME_FLIGHTS, [SPARED_CARRIER]).fetchall()
-            planes = [tail for (tail,) in connection.execute("SELECT tailnum FROM planes")]
-        duties = (
-            lambda c, r: delay(c, r, flights),
-            lambda c, r: reschedule(c, r, flights),
-            lambda c, r: refit(c, r, planes),
-        )
-        for number, duty in enumerate(duties):
-            counts: Changes = Counter()
-            self._counts.append(counts)
-            thread = threading.Thread(target=self._write, args=(number, duty, counts))
-            self._threads.append(thread)
-            thread.start()
-
-    def stop(self) -> Changes:
-        """Stop writing, and return what was committed; raise what a writer died of."""
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-        if self._failures:
-            raise self._failures[0]
-        return sum(self._counts, Counter())
-
-    @property
-    def count(self) -> int:
-        """Rows changed so far."""
-        return sum(sum(counts.values()) for counts in self._counts)
-
-    def _write(
-        self,
-        number: int,
-        duty: Callable[[psycopg.Connection, random.Random], Iterable[tuple[str, str, int]]],
-        counts: Changes,
-    ) -> None:
-        chance = random.Random(number)
-        try:
-            with psycopg.connect(self._url, autocommit=True) as connection:
-                connection.execute("SELECT set_config('tally.actor', 'user:dispatcher', false)")
-                while not self._stop.wait(PAUSE_SECONDS):
-                    try:
-                        with connection.transaction():
-                            done = list(duty(connection, chance))
-                    except psycopg.errors.DeadlockDetected:
-                        continue  # nothing of it was committed, so nothing is counted
-                    for table, op, rows in done:
-                        counts[table, op] += rows
-        except BaseException as error:  # noqa: BLE001 (told by stop, in the thread that asks)
-            self._failures.append(error)
+def duties(url: str) -> tuple[Duty, ...]:
+    """Return what three writers do to the board, each in transactions of its own."""
+    with psycopg.connect(url) as connection:
+        flights = connection.execute(SOME_FLIGHTS, [SPARED_CARRIER]).fetchall()
+        planes = [tail for (tail,) in connection.execute("SELECT tailnum FROM planes")]
+    return (
+        lambda tx, chance: delay(tx.connection, chance, flights),
+        lambda tx, chance: reschedule(tx.connection, chance, flights),
+        lambda tx, chance: refit(tx.connection, chance, planes),
+    )
 
 
 def delay(
@@ -191,13 +132,6 @@ def refit(
     yield "planes", "U", connection.execute(REFIT, [chance.choice(planes)]).rowcount
 
 
-def falsify(url: str) -> None:
-    """Change the story's flight with the triggers disabled, and leave no trace in the catalogue."""
-    with psycopg.connect(url) as connection:
-        names = [name for (name,) in connection.execute(OUR_TRIGGERS)]
-        connection.execute("ALTER TABLE flights DISABLE TRIGGER USER")
-        changed = connection.execute(FALSIFY).rowcount
-        assert changed == 1, "the story has its flight"
-        for name in names:
-            enable = sql.SQL("ALTER TABLE flights ENABLE ALWAYS TRIGGER {}")
-            connection.execute(enable.format(sql.Identifier(name)))
+def falsify(tx: Transaction) -> int:
+    """Falsify the story's flight, and return how many rows that changed."""
+    return tx.connection.execute(FALSIFY).rowcount

@@ -12,14 +12,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import shutil
 import signal
 import sys
-import tempfile
 import time
 import urllib.parse
 import urllib.request
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,14 +26,20 @@ from board import (
     STORY_COLUMN,
     STORY_KEY,
     STORY_VALUE,
-    Changes,
-    Writers,
     create_tables,
+    duties,
     falsify,
     load_tables,
 )
-from screen import Screen, Step
-from tally import DemoError, Tally, expect, free_port, run
+
+from tallystick.db import Database
+from tallystick.errors import Error
+from tallystick.runtime.demo.errors import expect
+from tallystick.runtime.demo.processes import Tally, free_port, run, temporary_place
+from tallystick.runtime.demo.screen import Screen, Step
+from tallystick.runtime.demo.store import change_unseen
+from tallystick.runtime.demo.writers import Writers, check_all_sealed
+from tallystick.runtime.logging import configure_logging
 
 CACHE = Path(__file__).resolve().parent.parent / ".cache"
 LOGS = {
@@ -56,10 +59,6 @@ WHERE s.log_name = ANY(%s) AND s.status <> 'active'
 BROKEN = "SELECT source_table, problem FROM tally.verification_sources WHERE status = 'broken'"
 ROWS_WAITING = "SELECT coalesce(sum(rows_waiting), 0) FROM tally.log_lag WHERE log_name = ANY(%s)"
 SIZES = "SELECT log_name, tree_size FROM tally.log_heads WHERE log_name = ANY(%s)"
-BY_TRIGGER = """
-SELECT log_name, source_table, op, count(*) FROM tally.merkle_log
-WHERE via = 't' AND log_name = ANY(%s) GROUP BY 1, 2, 3
-"""
 CHECKPOINTS = """
 SELECT count(*) FROM tally.checkpoints AS c JOIN tally.verification_logs AS l USING (log_id)
 WHERE l.log_name = ANY(%s)
@@ -122,8 +121,8 @@ class Demo:
                     self._tally("source", "add", log, table)
             step.detail = "flights, reference; planes feeds both"
         began = time.monotonic()
-        writers = Writers(self._tally.database_url)
-        with self._connect() as connection:
+        with self._connect() as connection, self._database() as database:
+            writers = Writers(database, duties(self._tally.database_url), actor="user:dispatcher")
             with self._screen.step("seal all rows while writers write") as step:
                 writers.start()
                 try:
@@ -138,7 +137,7 @@ class Demo:
                 leaves = self._count_leaves(connection)
                 rate = leaves / self._sealing_seconds
                 step.detail = f"{leaves:,} leaves, {rate:,.0f} a second with all of the above"
-            self._compare(connection, changes)
+            check_all_sealed(database, changes, LOGS)
 
     def _wait(
         self, connection: psycopg.Connection, query: str, *, until: float, step: Step
@@ -152,22 +151,13 @@ class Demo:
             step.move(self._count_leaves(connection), expected)
             time.sleep(LOOK_SECONDS)
 
-    def _compare(self, connection: psycopg.Connection, changes: Changes) -> None:
-        """Each committed change is a leaf, in each log that its table feeds, and no other is."""
-        wanted: Counter[tuple[str, str, str]] = Counter()
-        for (table, op), rows in changes.items():
-            for log, tables in LOGS.items():
-                if table in tables and rows:
-                    wanted[log, table, op] = rows
-        found = connection.execute(BY_TRIGGER, [list(LOGS)]).fetchall()
-        sealed = Counter({(log, table, op): rows for log, table, op, rows in found})
-        expect(sealed == wanted, f"writers changed {dict(wanted)}, sealed is {dict(sealed)}")
-
     def _find_forgery(self) -> None:
         with self._screen.step("audit reference") as step:
             [report] = self._tally("audit", "reference")["items"]
             step.detail = f"clean: {report['leaves']:,} leaves, {report['rows']:,} rows compared"
-        falsify(self._tally.database_url)
+        with self._database() as database, database.transaction() as tx:
+            changed = change_unseen(tx, "flights", falsify)
+        expect(changed == 1, f"one flight was to be falsified, {changed} were")
         self._screen.line("")
         self._screen.line(
             "A superuser disables the triggers and falsifies one delay of 1,272 minutes."
@@ -235,6 +225,9 @@ class Demo:
     def _count_leaves(self, connection: psycopg.Connection) -> int:
         return sum(size for _, size in connection.execute(SIZES, [list(LOGS)]).fetchall())
 
+    def _database(self) -> Database:
+        return Database(self._tally.database_url, application="tallystick-demo")
+
     def _connect(self) -> psycopg.Connection:
         return psycopg.connect(self._tally.database_url, autocommit=True)
 
@@ -252,21 +245,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="./dev demo", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave it running until Ctrl-C")
     options = parser.parse_args()
-    # A request to end is an exit like any other, so that nothing is left running.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    configure_logging("warning")
     screen = Screen()
-    place = Path(tempfile.mkdtemp(prefix="tallystick-demo-"))
-    # The server may run as another user, who must be able to pass through.
-    place.chmod(0o755)
     try:
-        Demo(screen, place).tell(keep=options.keep)
-    except (DemoError, ArchiveError, psycopg.Error, OSError) as error:
+        with temporary_place() as place:
+            Demo(screen, place).tell(keep=options.keep)
+    except (Error, ArchiveError, psycopg.Error, OSError) as error:
         screen.line(f"FAILED: {error}")
         return 1
     except KeyboardInterrupt:
         return 0 if options.keep else 130
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
     return 0
 
 

@@ -35,6 +35,8 @@ VALUES = {
     "code": "pruned",
     "level": "0",
     "tile": "000.p/1",
+    "job": "00",
+    "sink": "none",
 }
 EVERY_ROUTE = [*NEEDS, *(("GET", path) for path in STATIC_NEEDS)]
 

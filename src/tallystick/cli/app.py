@@ -17,6 +17,7 @@ from tallystick.cli.errors import UsageError
 
 COMMANDS: Final = (
     ("up", "runtime:up", "Run everything: embedded PostgreSQL, worker, HTTP. One Ctrl-C ends it."),
+    ("demo", "demo:demo", "A shop sealed, falsified, audited and proven, within a minute."),
     ("init", "runtime:init", "Migrate a database, make the house logs and the operator's key."),
     ("migrate", "runtime:migrate", "Bring a database to this program's schema."),
     ("serve", "runtime:serve", "Serve HTTP and the pages."),

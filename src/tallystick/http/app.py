@@ -34,6 +34,7 @@ from tallystick.http.errors import (
     ScopeMissingError,
     UnauthenticatedError,
 )
+from tallystick.http.jobs import Jobs
 from tallystick.http.observe import ObservedApp
 from tallystick.http.problems import (
     MEDIA_TYPE,
@@ -42,7 +43,7 @@ from tallystick.http.problems import (
     problem_of,
     status_of,
 )
-from tallystick.http.routes import documents, events, leaves, logs, operations, trees
+from tallystick.http.routes import audits, documents, events, leaves, logs, operations, sinks, trees
 from tallystick.http.scopes import NEEDS
 from tallystick.http.services import Services
 from tallystick.http.static import StaticTree
@@ -54,7 +55,7 @@ AnyConnection = ASGIConnection[Any, Any, Any, Any]
 MAX_BODY_BYTES: Final = 1_000_000
 """Descriptions of logs and sources; pushed entries have their own, smaller bound."""
 EXISTS: Final = "/logs/{log}/exists"
-PROVIDED: Final = ("services", "last_health", "api_document", "head", "principal")
+PROVIDED: Final = ("services", "jobs", "last_health", "api_document", "head", "principal")
 """What handlers are given that is no parameter of the request."""
 ERROR_OF_STATUS: Final[Mapping[int, type[Error]]] = {
     HTTPStatus.UNAUTHORIZED: UnauthenticatedError,
@@ -93,6 +94,8 @@ ROUTES: Final = [
     leaves.search,
     events.get_events,
     *logs.ROUTES,
+    *audits.ROUTES,
+    *sinks.ROUTES,
     *operations.ROUTES,
     *documents.ROUTES,
 ]
@@ -117,12 +120,14 @@ def create_app(services: Services, *, pages: Pages | None = None) -> ASGIApp:
 def make_api(services: Services) -> Litestar:
     """Return the routes of the framework, each with its need."""
     last_health = operations.LastHealth()
+    jobs = Jobs()
 
     @asynccontextmanager
     async def run(_app: Litestar) -> AsyncIterator[None]:
         services.publisher.start()
         services.notifier.start()
         yield
+        jobs.stop()
         services.notifier.stop()
         services.publisher.stop()
 
@@ -131,6 +136,7 @@ def make_api(services: Services) -> Litestar:
         guards=[guard],
         dependencies={
             "services": Provide(lambda: services, sync_to_thread=False),
+            "jobs": Provide(lambda: jobs, sync_to_thread=False),
             "last_health": Provide(lambda: last_health, sync_to_thread=False),
             "api_document": Provide(api_document, sync_to_thread=True),
             "head": Provide(provide_head, sync_to_thread=False),

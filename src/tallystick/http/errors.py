@@ -1,12 +1,15 @@
 """
-Errors of the HTTP room: what is wrong with a request before any slice is asked.
+Errors of the HTTP room: what is wrong with a request before any slice is asked, and with jobs.
 
     Error
     ├── UnauthenticatedError     no key where one is needed, or one that is not known
     ├── ScopeMissingError        the key does not open this
     ├── RouteNotFoundError
     ├── MethodNotAllowedError
-    └── BodyTooLargeError
+    ├── BodyTooLargeError
+    ├── JobNotFoundError
+    ├── JobsBusyError            as many jobs run as this server takes
+    └── JobStoppedError          the server ended before the job
 """
 
 from __future__ import annotations
@@ -42,3 +45,21 @@ class BodyTooLargeError(Error):
     """The body of the request is longer than it may be."""
 
     kind = Kind.TOO_LARGE
+
+
+class JobNotFoundError(Error):
+    """This server knows no such job of this log; what an audit found stands in its findings."""
+
+    kind = Kind.NOT_FOUND
+
+
+class JobsBusyError(Error):
+    """This server runs as many jobs as it takes; try again when one has ended."""
+
+    kind = Kind.UNAVAILABLE
+
+
+class JobStoppedError(Error):
+    """The server stopped before the job had ended; ask for it again."""
+
+    kind = Kind.UNAVAILABLE

@@ -342,7 +342,7 @@ def test_blocks_and_processes_agree_with_one_block(bench):
 
 
 def test_growth_from_the_end_of_a_block_has_the_root_of_its_start(bench):
-    """`--since` a size that ends a block compares the root there, which no block that is read holds."""
+    """`--since` a size that ends a block compares the root there too, and the growth behind it."""
     missing = 65536 - bench.size()
     with psycopg.connect(bench.url) as connection:
         connection.execute(
@@ -383,6 +383,32 @@ def test_added_and_dropped_columns_are_no_findings(bench):
     assert kinds(bench) == []
     behind_the_back(bench, "UPDATE payment SET note = 'x' WHERE id = 3")
     assert kinds(bench) == [("row_changed", '["3"]')]
+
+
+def test_rename_before_validation_is_no_finding(bench):
+    """What a renamed table's writers do is sealed under the name that the source's row has."""
+    execute(
+        bench,
+        'CREATE TABLE "a.b" (id integer PRIMARY KEY)',
+        "CREATE SCHEMA books",
+        "CREATE TABLE books.page (id integer PRIMARY KEY)",
+    )
+    attach(bench, '"a.b"')
+    attach(bench, "books.page")
+    execute(
+        bench,
+        'ALTER TABLE "a.b" RENAME TO c',
+        "ALTER TABLE c ADD COLUMN note text",
+        "INSERT INTO c VALUES (1, 'x')",
+        "INSERT INTO books.page VALUES (1)",
+    )
+    bench.seal_all()
+    assert kinds(bench) == []
+    tables = bench.value(
+        "SELECT string_agg(DISTINCT tally.leaf_record(leaf) ->> 'table', ' ') FROM tally.merkle_log"
+        " WHERE log_id = %s AND source_table NOT IN ('payment')"
+    )
+    assert tables == 'books.page public."a.b"'
 
 
 def test_truncate_ends_every_key(bench):
@@ -457,7 +483,7 @@ RECORD_FAULTS = {
 @pytest.mark.parametrize("fault", RECORD_FAULTS)
 @pytest.mark.parametrize("mode", ["full", "digest"])
 def test_records_beside_leaves_must_open_them(database_url, tmp_path, mode, fault):
-    """A record that hides behind a leaf is believed only if it makes that leaf; none may be gone."""
+    """A record kept beside a leaf is believed only if it makes that leaf; none may be gone."""
     bench = make_bench(database_url, tmp_path / "keys", "sealed", mode=mode, control_leaves=False)
     execute(bench, TABLE)
     attach(bench, "payment", **({"private": ["note"]} if mode == "full" else {}))

@@ -13,6 +13,7 @@ from tallystick.db import connect
 from tallystick.runtime.binaries import find_binaries
 from tallystick.seal.errors import RollbackError
 from tallystick.seal.logs.guard import guard_path, read_guard
+from tallystick.seal.sources import check_sources
 from tests.seal.laws.stage import (
     assert_whole,
     attach,
@@ -119,6 +120,24 @@ def test_todays_dump_goes_on(bench, test_server, bin_dir, tmp_path):
     bench.push(b"one more")
     assert bench.seal_all() == size + 11
     assert_whole(bench, size=size + 11)
+
+
+def test_restored_table_is_not_recorded_wrongly(bench, test_server, bin_dir, tmp_path):
+    """log 21: a restored table's rows are no source of the log's: a change is refused in words."""
+    dump(bin_dir, bench.url, tmp_path / "today.sql")
+    empty(test_server, bench.url)
+    restore(bin_dir, bench.url, tmp_path / "today.sql")
+    for statement in (
+        "INSERT INTO payment VALUES (500, 1)",
+        "UPDATE payment SET version = 2 WHERE id = 1",
+        "DELETE FROM payment WHERE id = 1",
+    ):
+        with pytest.raises(psycopg.Error) as raised:
+            sql(bench.url, statement)
+        assert raised.value.sqlstate == "TS103"
+    assert count_waiting(bench) == 0
+    [checked] = check_sources(bench.database)
+    assert [problem.code for problem in checked.problems] == ["table_replaced"]
 
 
 def test_cluster_with_lower_transaction_ids_drains_the_queue(

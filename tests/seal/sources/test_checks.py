@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tallystick.db.errors import IllegalTransitionError
-from tallystick.seal.errors import SourceBusyError, SourceExistsError
+from tallystick.seal.errors import SourceBusyError, SourceExistsError, SourceNotFoundError
 from tallystick.seal.sources import (
     check_source,
     check_sources,
@@ -18,6 +18,7 @@ from tallystick.seal.sources import (
     refresh_source,
     requeue,
     run_backfills,
+    switch_source,
 )
 
 if TYPE_CHECKING:
@@ -196,6 +197,28 @@ def test_enabled_switches_the_triggers(rig: Rig) -> None:
     rig.sql("INSERT INTO payment VALUES (2)")
     assert [key for op, _, key in rig.queue(source) if op == "I"] == ['["2"]']
     assert rig.reload(source).status == "active"
+
+
+def test_a_source_is_switched_off_and_on(rig: Rig) -> None:
+    """Switched off a source captures nothing and leaves a gap; on, it captures from the commit on
+    and stays broken until it is reconciled; a detached one cannot be switched.
+    """
+    rig.sql(PAYMENT)
+    source = rig.add("payment")
+    with rig.database.transaction() as tx:
+        off = switch_source(tx, "payments", "payment", enabled=False)
+    assert (off.enabled, off.status, off.problem["code"]) == (False, "broken", "disabled")
+    rig.sql("INSERT INTO payment VALUES (1)")
+    assert len(rig.controls(source, "gap")) == 1
+    with rig.database.transaction() as tx:
+        on = switch_source(tx, "payments", "payment", enabled=True)
+    assert (on.enabled, on.status) == (True, "broken")
+    rig.sql("INSERT INTO payment VALUES (2)")
+    assert [key for op, _, key in rig.queue(source) if op == "I"] == ['["2"]']
+    with rig.database.transaction() as tx:
+        detach_source(tx, "payments", "payment")
+    with pytest.raises(SourceNotFoundError), rig.database.transaction() as tx:
+        switch_source(tx, "payments", "payment", enabled=True)
 
 
 def test_new_partitions_are_covered_and_queued(rig: Rig) -> None:

@@ -19,8 +19,7 @@ from tallystick.db import Database
 from tallystick.errors import Error
 from tallystick.publish import RowKey
 from tallystick.runtime import store
-from tallystick.runtime.repair import reconcile as reconcile_table
-from tallystick.seal.audit import AuditReport, Finding, audit_log
+from tallystick.seal.audit import AuditReport, Finding, audit_log, reconcile_and_mend
 from tallystick.seal.logs import list_logs
 
 
@@ -71,7 +70,7 @@ def reconcile(
 ) -> None:
     """Compare a table with its log; exit code 1 if they differ and nothing was repaired."""
     with place.database() as database:
-        done = reconcile_table(database, log, table, repair=repair)
+        done = reconcile_and_mend(database, log, table, repair=repair)
     report = done.report
     if place.json:
         print_json(done)

@@ -434,11 +434,10 @@ COMMENT ON FUNCTION tally.row_expression(integer, text, text) IS
 CREATE FUNCTION tally.record_table(p_source_no integer) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog
 AS $$
-  SELECT format('%I.%I', n.nspname, c.relname)
-  FROM tally.verification_sources AS s
-  INNER JOIN pg_class AS c ON c.oid = s.relation
-  INNER JOIN pg_namespace AS n ON n.oid = c.relnamespace
-  WHERE s.source_no = p_source_no
+  -- As the source's row names it, so that leaf and record agree when the table was renamed or dropped meanwhile. That name
+  -- leaves out the schema public; a first word that a dot follows is a schema.
+  SELECT CASE WHEN s.source_table ~ '^([^".]+|"([^"]|"")+")[.]' THEN s.source_table ELSE 'public.' || s.source_table END
+  FROM tally.verification_sources AS s WHERE s.source_no = p_source_no
 $$;
 COMMENT ON FUNCTION tally.record_table(integer) IS 'The table''s name in records: schema and table, quoted as PostgreSQL quotes them.';
 
@@ -553,6 +552,11 @@ DECLARE
   rows_sql text := p_rows;
 BEGIN
   SELECT * INTO STRICT source FROM tally.verification_sources WHERE source_no = p_source_no;
+  -- A dump that is restored brings the triggers, but its tables have other oids than those that were sealed.
+  IF places IS NULL THEN
+    PERFORM tally.refuse('TS103', format('the table that log %s seals as %s is gone, and this one was not added', source.log_name, source.source_table),
+      jsonb_build_object('table', source.source_table, 'log', source.log_name));
+  END IF;
   IF NOT source.key_columns <@ places THEN
     PERFORM tally.refuse('TS109', format('a key column of %s is gone: the source must be detached and added anew', source.source_table),
       jsonb_build_object('table', source.source_table, 'columns', to_jsonb(source.key_columns)));

@@ -46,7 +46,7 @@ from tallystick.seal.logs import (
     freeze_log,
     list_keys,
 )
-from tallystick.seal.sources import add_source, detach_source, list_sources
+from tallystick.seal.sources import add_source, detach_source, list_sources, switch_source
 
 PUBLIC = "public"
 NEWEST = 2**63 - 1
@@ -97,6 +97,12 @@ class NewSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     on_delete: Literal["record", "ignore", "refuse"] = "record"
     on_truncate: Literal["record", "expand", "ignore", "refuse"] | None = None
     dry_run: bool = False
+
+
+class SourceChanges(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What changes of a source: whether its changes are captured."""
+
+    enabled: bool
 
 
 class LogState(LogBody, frozen=True, kw_only=True):
@@ -270,6 +276,19 @@ def post_source(services: Served, log: LogName, data: JSONBody[NewSource]) -> Re
     return Response(SourceState(source=source_item(source)), status_code=status)
 
 
+@patch("/logs/{log:str}/sources/{table:str}", sync_to_thread=True)
+def patch_source(
+    services: Served, log: LogName, table: TableName, data: JSONBody[SourceChanges]
+) -> SourceState:
+    """
+    Turn capture off, which is a `gap` leaf, or on again; a source that was off is broken until
+    it is reconciled with `repair`.
+    """
+    with services.database.transaction() as tx:
+        source = switch_source(tx, log, table, enabled=data.enabled)
+    return SourceState(source=source_item(source))
+
+
 @delete("/logs/{log:str}/sources/{table:str}", status_code=200, sync_to_thread=True)
 def delete_source(services: Served, log: LogName, table: TableName) -> SourceState:
     """End a source: its triggers are dropped; its row and its leaves stay."""
@@ -319,5 +338,6 @@ ROUTES = [
     get_findings,
     get_sources,
     post_source,
+    patch_source,
     delete_source,
 ]

@@ -3,6 +3,7 @@
 from tallystick.seal.audit.audit import AuditReport, AuditStartError, audit_log
 from tallystick.seal.audit.blocks import Finding
 from tallystick.seal.audit.reconcile import ReconcileReport, reconcile_source
+from tallystick.seal.audit.repair import Reconciled, reconcile_and_mend
 from tallystick.seal.audit.store import PastFinding, list_findings
 
 __all__ = [
@@ -11,7 +12,9 @@ __all__ = [
     "Finding",
     "PastFinding",
     "ReconcileReport",
+    "Reconciled",
     "audit_log",
     "list_findings",
+    "reconcile_and_mend",
     "reconcile_source",
 ]

@@ -7,7 +7,8 @@ block of 65,536 leaves is a pure task there. Follows log.md, section 4.7:
 1. re-hash every leaf;
 2. rebuild every tile, and the root of each stored checkpoint, from the leaf hashes;
 3. check every note, key period and cosignature;
-4. check gaplessness, and that log, table and key inside records agree with the columns;
+4. check gaplessness, that records agree with the columns that repeat them and open the leaves
+   that they are kept beside, and that nothing stands beyond the head or was lost behind it;
 5. compare every current row of every source with what the log last said of its key.
 """
 

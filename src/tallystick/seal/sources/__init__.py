@@ -6,6 +6,7 @@ from tallystick.seal.sources.checks import (
     check_sources,
     install_new_sources,
     refresh_source,
+    switch_source,
 )
 from tallystick.seal.sources.operations import (
     add_source,
@@ -47,4 +48,5 @@ __all__ = [
     "requeue",
     "run_backfill",
     "run_backfills",
+    "switch_source",
 ]

@@ -19,6 +19,7 @@ from tallystick.seal.sources import store
 from tallystick.seal.sources.admission import plan_source
 from tallystick.seal.sources.operations import (
     find_table,
+    get_source,
     install,
     queue_unkeyed_rows,
     require_source,
@@ -91,6 +92,27 @@ def inspect_source(
     problems = leave_broken(tx, source, reconcile)
     store.mark_checked(tx, source_no)
     return CheckedSource(require_source(tx, source_no), problems, refreshed, covered)
+
+
+def switch_source(tx: Transaction, log: str, table: str, *, enabled: bool) -> Source:
+    """
+    Turn the capture of a source off or on, triggers and all, and return the source.
+
+    Off, it becomes broken with a `gap` leaf. On again, its changes are captured from the commit
+    on; it stays broken until a reconcile has queued what changed meanwhile.
+
+    Raises:
+        LogNotFoundError: There is no such log.
+        SourceNotFoundError: The table does not feed the log, or was detached from it.
+        SourceBusyError: The table stayed locked.
+        PermissionDeniedError: The caller does not own the table.
+    """
+    source = get_source(tx, log, table)
+    store.lock_source(tx, source.source_no)
+    if require_source(tx, source.source_no).status == "detached":
+        raise SourceNotFoundError(f"{source.source_table} was detached from log {log}")
+    store.set_enabled(tx, source.source_no, enabled=enabled)
+    return inspect_source(tx, source.source_no, None).source
 
 
 def follow_switch(tx: Transaction, source: Source, table: Table) -> None:

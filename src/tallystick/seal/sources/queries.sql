@@ -122,6 +122,10 @@ SELECT tally.source_ready_v1(%(source_no)s);
 -- Ends the source.
 SELECT tally.detach_source_v1(%(source_no)s);
 
+-- name: set_enabled
+-- Whether the source is to be captured; validation turns its triggers as this says.
+UPDATE tally.verification_sources SET enabled = %(enabled)s WHERE source_no = %(source_no)s;
+
 -- name: mark_checked
 -- The source was validated now.
 UPDATE tally.verification_sources SET checked_at = tally.clock() WHERE source_no = %(source_no)s;

@@ -49,6 +49,7 @@ class Queries:
     break_source: Query
     source_ready: Query
     detach_source: Query
+    set_enabled: Query
     mark_checked: Query
     is_read_committed: Query
     lock_table: Query
@@ -210,6 +211,11 @@ def source_ready(tx: Transaction, source_no: SourceNo) -> None:
 def detach_source(tx: Transaction, source_no: SourceNo) -> None:
     """End the source."""
     tx.execute(SQL.detach_source, {"source_no": source_no})
+
+
+def set_enabled(tx: Transaction, source_no: SourceNo, *, enabled: bool) -> None:
+    """Note whether the source is to be captured."""
+    tx.execute(SQL.set_enabled, {"source_no": source_no, "enabled": enabled})
 
 
 def mark_checked(tx: Transaction, source_no: SourceNo) -> None:

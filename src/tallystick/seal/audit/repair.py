@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from tallystick.db import Database, Transaction
-from tallystick.seal.audit import ReconcileReport, reconcile_source
-from tallystick.seal.audit import store as audit_store
+from tallystick.seal.audit import store
+from tallystick.seal.audit.reconcile import ReconcileReport, reconcile_source
 from tallystick.seal.sources import Problem, Source, check_source, get_source
 
 PAGE_KEYS: Final = 5_000
@@ -28,7 +28,7 @@ class Reconciled:
     problems: list[Problem]
 
 
-def reconcile(database: Database, log: str, table: str, *, repair: bool) -> Reconciled:
+def reconcile_and_mend(database: Database, log: str, table: str, *, repair: bool) -> Reconciled:
     """
     Compare a source with its table; with *repair* queue what differs, and mend a broken source.
 
@@ -50,12 +50,12 @@ def reconcile(database: Database, log: str, table: str, *, repair: bool) -> Reco
 
 def queue_differences(tx: Transaction, source: Source) -> None:
     """Queue everything in which table and log differ, with the table's writers held back."""
-    audit_store.lift_timeouts(tx)
+    store.lift_timeouts(tx)
     # No keys: only the lock, so that what is compared next cannot change any more.
-    audit_store.repair_rows(tx, source.source_no, [])
+    store.repair_rows(tx, source.source_no, [])
     while True:
-        differences = audit_store.compare_rows(tx, source.source_no, limit=PAGE_KEYS)
+        differences = store.compare_rows(tx, source.source_no, limit=PAGE_KEYS)
         keys = [difference.source_key for difference in differences]
-        if not keys or not audit_store.repair_rows(tx, source.source_no, keys):
+        if not keys or not store.repair_rows(tx, source.source_no, keys):
             break
-    audit_store.set_reconciled(tx, source.source_no)
+    store.set_reconciled(tx, source.source_no)
