@@ -16,7 +16,7 @@ from tallystick.runtime.demo.processes import environment, free_port, run, tempo
 def test_another_exit_code_ends_the_story(tmp_path: Path) -> None:
     """A command that ends with another code than the story expects is named, with its words."""
     arguments = ("log", "list", "--data", str(tmp_path))
-    with pytest.raises(DemoError, match="`tally log list .* ended with 5, not 0: tally: no_data"):
+    with pytest.raises(DemoError, match=r"`tally log list .* ended with 5, not 0: tally: no_data"):
         run(*arguments, at=tmp_path)
     with pytest.raises(DemoError, match="printed no JSON"):
         run(*arguments, at=tmp_path, code=5)

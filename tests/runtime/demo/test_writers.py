@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -68,12 +69,15 @@ def test_writers_count_what_they_commit(shop: Database) -> None:
 
 def test_failed_writer_is_told(shop: Database) -> None:
     """What a writer died of is raised where writing is stopped."""
+    came = threading.Event()
 
     def fail(tx: Transaction, chance: random.Random) -> Iterable[tuple[str, str, int]]:
+        came.set()
         raise ArithmeticError
 
     writers = Writers(shop, (fail,), actor="user:clerk")
     writers.start()
+    assert came.wait(20)
     with pytest.raises(ArithmeticError):
         writers.stop()
 

@@ -216,9 +216,8 @@ def test_any_names_and_texts(rig: Rig, data: st.DataObject):
             rig.sql("SELECT set_config('tally.actor', %s, true)", (actor or "",))
             rig.connection.execute(
                 sql.SQL("INSERT INTO {} VALUES ({})").format(
-                    identifier, sql.SQL(", ").join([sql.Placeholder()] * len(names))
-                ),
-                values,
+                    identifier, sql.SQL(", ").join(map(sql.Literal, values))
+                )
             )
         (queued,) = rig.queue(source)
         row = dict(zip(names, values, strict=True))
@@ -235,6 +234,21 @@ def test_any_names_and_texts(rig: Rig, data: st.DataObject):
         rig.sql("DELETE FROM tally.capture")
     finally:
         rig.connection.execute(sql.SQL("DROP TABLE {}").format(identifier))
+
+
+def test_members_in_the_order_of_utf16(rig: Rig):
+    """Columns stand in the order of their names' UTF-16 code units, which is not that of UTF-8."""
+    names = ["\ufb33", "\U0001f600", "\ue000", "é", "b", "A", "\uffff"]
+    rig.sql("CREATE TABLE t (id int PRIMARY KEY, " + ", ".join(f'"{n}" int' for n in names) + ")")
+    rig.seal("t")
+    rig.sql("INSERT INTO t VALUES (1)")
+    assert sorted([*names, "id"], key=lambda name: name.encode("utf-16-be")) == list(
+        rig.queue()[0].row
+    )
+    value = dict.fromkeys(names, 1)
+    assert canonical(value).decode() == rig.value(
+        "SELECT tally.canonical(%s::jsonb)", (json.dumps(value),)
+    )
 
 
 @settings(

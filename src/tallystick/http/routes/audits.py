@@ -63,7 +63,7 @@ class ReportedFinding(msgspec.Struct, frozen=True):
     detail: str | None
 
 
-class AuditBody(LogBody, frozen=True, kw_only=True):
+class AuditBody(LogBody, frozen=True, kw_only=True, tag_field="kind", tag="audit"):
     """What an audit looked at and found; *findings* are the first 1,000 of *finding_count*."""
 
     audit_id: int
@@ -79,7 +79,7 @@ class AuditBody(LogBody, frozen=True, kw_only=True):
     findings: list[ReportedFinding]
 
 
-class ReconcileBody(LogBody, frozen=True, kw_only=True):
+class ReconcileBody(LogBody, frozen=True, kw_only=True, tag_field="kind", tag="reconcile"):
     """
     What a reconcile found and queued, and the source since; *problems* are what still keeps
     it broken.

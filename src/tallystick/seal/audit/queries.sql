@@ -76,7 +76,7 @@ WHERE log_id = %(log_id)s AND tile_index * 256 >= %(size)s::bigint >> (8 * level
 
 -- name: heads_seen
 -- What the log itself has written down of its heads, and has no checkpoint of, or one with another root.
-SELECT 'audit ' || a.audit_id, a.tree_size, a.root_hash, c.root_hash
+SELECT 'audit ' || a.audit_id AS said_by, a.tree_size, a.root_hash AS expected, c.root_hash AS found
 FROM tally.audits AS a LEFT JOIN tally.checkpoints AS c ON c.log_id = a.log_id AND c.tree_size = a.tree_size
 WHERE a.log_id = %(log_id)s AND c.root_hash IS DISTINCT FROM a.root_hash
 UNION ALL
@@ -84,7 +84,7 @@ SELECT 'witness ' || w.name, w.last_size, NULL, NULL
 FROM tally.witnesses AS w
 WHERE w.log_id = %(log_id)s AND w.last_size IS NOT NULL
   AND NOT EXISTS (SELECT FROM tally.checkpoints AS c WHERE c.log_id = w.log_id AND c.tree_size = w.last_size)
-ORDER BY 2, 1;
+ORDER BY tree_size, said_by;
 
 -- name: stored_tiles
 -- The hashes of a run of tiles of one level, side by side.
