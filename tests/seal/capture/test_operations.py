@@ -113,6 +113,28 @@ def test_keys_equal_but_printed_otherwise(rig: Rig):
     assert ["D 1.0", "I 1.00"] == sorted(rig.take())
 
 
+@pytest.mark.parametrize(
+    ("columns", "key", "values", "expected"),
+    [
+        ("a bool", ["a"], "true", ["t"]),
+        ("a int2", ["a"], "-7", ["-7"]),
+        ("a text", ["a"], "'x\"y'", ['x"y']),
+        ("a inet", ["a"], "'10.0.0.1'", ["10.0.0.1"]),
+        ("a uuid", ["a"], "'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'", None),
+        ("a timestamptz", ["a"], "'2026-01-02 03:04:05+02'", ["2026-01-02 01:04:05+00"]),
+        ("a int, b bool, c text", ["c", "b", "a"], "1, false, 'z'", ["z", "f", "1"]),
+    ],
+)
+def test_keys_of_types(rig: Rig, columns: str, key: list[str], values: str, expected: list[str]):
+    """A key is the array of its columns' output texts, in the queue's column as in the record."""
+    rig.sql(f"CREATE TABLE t ({columns}, value int, PRIMARY KEY ({', '.join(key)}))")
+    rig.seal("t", key=key)
+    rig.sql(f"INSERT INTO t VALUES ({values}, 0); UPDATE t SET value = 1; DELETE FROM t")
+    for queued in rig.queue():
+        assert (expected or values[1:-1].split()) == json.loads(queued.key)
+        assert json.loads(queued.key) == queued.change["key"]
+
+
 def test_on_conflict(payment: Rig):
     """log 5: ON CONFLICT DO UPDATE gives one insert or one update for each row."""
     payment.sql("INSERT INTO payment VALUES (1, 10, 'a')")

@@ -364,7 +364,14 @@ COMMENT ON FUNCTION tally.key_pieces(integer, text, text[]) IS 'A row''s source_
 
 CREATE FUNCTION tally.key_sql(p_source_no integer, p_alias text, p_places text[] DEFAULT NULL) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog
-AS $$ SELECT tally.joined_sql(tally.key_pieces(p_source_no, p_alias, p_places)) $$;
+AS $$
+  -- Two operators are quicker than concat for the commonest key, one number.
+  SELECT CASE WHEN cardinality(w.rest) = 1 AND w.rest[1] !~ '[(]' AND EXISTS (
+      SELECT FROM tally.verification_sources AS s INNER JOIN tally.recorded_columns(p_source_no) AS c ON ARRAY[c.name] = s.key_columns
+      WHERE s.source_no = p_source_no AND tally.needs_no_escape(tally.base_type(c.type)))
+    THEN format('%L || %s::text || %L', w.lead, substr(w.rest[1], 2), w.trail) ELSE tally.joined_sql(k.pieces) END
+  FROM (SELECT tally.key_pieces(p_source_no, p_alias, p_places) AS pieces) AS k CROSS JOIN tally.split_words(k.pieces) AS w
+$$;
 COMMENT ON FUNCTION tally.key_sql(integer, text, text[]) IS 'The expression of a row''s source_key: the RFC 8785 array of its key texts.';
 
 CREATE FUNCTION tally.key_expression(source_no integer, alias text) RETURNS text
@@ -452,14 +459,21 @@ $$;
 COMMENT ON FUNCTION tally.head_sql(integer, text) IS
   'The expression of a record''s tag and what follows up to its key, the same for all rows of a statement.';
 
-CREATE FUNCTION tally.role_sql(p_source_no integer, p_with_private boolean) RETURNS text
+CREATE FUNCTION tally.middle_sql(p_source_no integer, p_op text, p_has_private boolean, p_with_private boolean) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog
 AS $$
-  SELECT format($f$concat('"role":', to_json(session_user::text), %L)$f$, ',"row":' || w.lead)
-  FROM tally.split_words(tally.row_pieces(p_source_no, 'r', '{}', p_with_private)) AS w
+  SELECT format($f$concat(%L, to_json(session_user::text), %L)$f$,
+    CASE WHEN length(p_op) = 1 AND NOT p_has_private THEN
+      k.trail || ',"log":' || to_json(s.log_name)::text || ',"op":"'
+      || CASE p_op WHEN 'I' THEN 'insert' WHEN 'U' THEN 'update' ELSE 'delete' END || '",' ELSE '' END || '"role":',
+    ',"row":' || w.lead)
+  FROM tally.verification_sources AS s
+  CROSS JOIN tally.split_words(tally.key_pieces(p_source_no, 'r', '{}')) AS k
+  CROSS JOIN tally.split_words(tally.row_pieces(p_source_no, 'r', '{}', p_with_private)) AS w
+  WHERE s.source_no = p_source_no
 $$;
-COMMENT ON FUNCTION tally.role_sql(integer, boolean) IS
-  'The expression of a record''s role and what follows up to the first value, the same for all rows of a statement.';
+COMMENT ON FUNCTION tally.middle_sql(integer, text, boolean, boolean) IS
+  'The expression of what stands in a record between its key and its first value, the same for all rows of a statement; from its role on where the operation or commitments differ by row.';
 
 CREATE FUNCTION tally.salt_sql() RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog
@@ -503,11 +517,14 @@ LANGUAGE sql STABLE SET search_path = pg_catalog
 AS $$
   SELECT 'convert_to(' || tally.joined_sql(
     ARRAY['=' || CASE WHEN p_in_trigger THEN 'here.head' ELSE '(SELECT ' || tally.head_sql(p_source_no, p_at) || ')' END]
-    || k.rest || ARRAY[k.trail || ',"log":' || to_json(s.log_name)::text || ',"op":"']
-    || CASE p_op WHEN 'I' THEN ARRAY['insert'] WHEN 'U' THEN ARRAY['update'] WHEN 'D' THEN ARRAY['delete']
-       ELSE ARRAY[format('=CASE %s WHEN ''I'' THEN ''insert'' WHEN ''U'' THEN ''update'' ELSE ''delete'' END', p_op)] END
-    || ARRAY['",'] || CASE WHEN p_private IS NULL THEN '{}' ELSE ARRAY['"private":', '=' || p_private, ','] END
-    || ARRAY['=' || CASE WHEN p_in_trigger AND NOT p_with_private THEN 'here.role' ELSE '(SELECT ' || tally.role_sql(p_source_no, p_with_private) || ')' END]
+    || k.rest
+    || CASE WHEN length(p_op) = 1 AND p_private IS NULL THEN '{}' ELSE
+      ARRAY[k.trail || ',"log":' || to_json(s.log_name)::text || ',"op":"',
+            format('=CASE %s WHEN ''I'' THEN ''insert'' WHEN ''U'' THEN ''update'' ELSE ''delete'' END', CASE WHEN length(p_op) = 1 THEN quote_literal(p_op) ELSE p_op END),
+            '",']
+      || CASE WHEN p_private IS NULL THEN '{}' ELSE ARRAY['"private":', '=' || p_private, ','] END END
+    || ARRAY['=' || CASE WHEN p_in_trigger AND NOT p_with_private THEN 'here.middle'
+                         ELSE '(SELECT ' || tally.middle_sql(p_source_no, p_op, p_private IS NOT NULL, p_with_private) || ')' END]
     || w.rest
     || ARRAY[format('=(SELECT concat(%L, pg_current_xact_id(), %L))',
       w.trail || ',"table":' || to_json(tally.record_table(p_source_no))::text || ',"tx":"', '","via":"' || tally.via_word(p_via) || '"}')])
@@ -518,7 +535,7 @@ AS $$
   WHERE s.source_no = p_source_no
 $$;
 COMMENT ON FUNCTION tally.record_sql(integer, text, text, text, boolean, text[], text, boolean) IS
-  'The expression of the leaf bytes of a record over c1, c2, ... of the alias r, while no value is large; in a trigger head and role are variables.';
+  'The expression of the leaf bytes of a record over c1, c2, ... of the alias r, while no value is large; in a trigger head and middle are variables.';
 
 CREATE FUNCTION tally.salted_sql(p_record text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog
@@ -582,7 +599,7 @@ BEGIN
       rows_sql := format('(SELECT r.*, CASE WHEN octet_length(r.plain) <= 8192 THEN r.plain ELSE tally.fit_leaf(r.plain) END AS fitted FROM %s%s) AS r',
         rows_sql, CASE WHEN needs_salt THEN ' OFFSET 0' ELSE '' END);
       leaf := 'r.fitted';
-      problem := format('CASE WHEN r.fitted IS NULL THEN %L END', too_large);
+      problem := format('CASE WHEN octet_length(r.plain) > 8192 AND r.fitted IS NULL THEN %L END', too_large);
     END IF;
   END IF;
 
@@ -925,7 +942,10 @@ BEGIN
   ELSIF p_rule = 'ignore' THEN
     RETURN '';
   END IF;
-  static_sql := tally.capture_insert_sql(p_source_no, p_op, 'here.at', true, source.key_columns = '{}');
+  static_sql := format(E'here.middle := %s;\n    %s',
+    tally.middle_sql(p_source_no, CASE p_op WHEN 'INSERT' THEN 'I' WHEN 'DELETE' THEN 'D' ELSE 'r.op' END,
+      tally.private_sql(p_source_no, 'r', 'r.salt', '{}') IS NOT NULL, false),
+    tally.capture_insert_sql(p_source_no, p_op, 'here.at', true, source.key_columns = '{}'));
   IF p_op = 'UPDATE' AND source.key_columns <> '{}' THEN
     RETURN format($f$
   IF here.is_current AND TG_OP = 'UPDATE' THEN
@@ -966,7 +986,7 @@ BEGIN
 DECLARE
   at CONSTANT timestamptz := tally.clock();
   head CONSTANT text := %8$s;
-  role CONSTANT text := %9$s;
+  middle text;
   is_fresh CONSTANT boolean := current_setting('transaction_isolation') NOT IN ('repeatable read', 'serializable');
   is_current boolean;
   has_doubles boolean := false;
@@ -1012,7 +1032,7 @@ END $f$,
     tally.capture_branch(source.source_no, 'INSERT', 'record')
     || CASE WHEN source.on_update = 'record' THEN tally.capture_branch(source.source_no, 'UPDATE', 'record') ELSE '' END
     || CASE WHEN source.on_delete = 'record' THEN tally.capture_branch(source.source_no, 'DELETE', 'record') ELSE '' END,
-    source.key_columns <> '{}', tally.head_sql(source.source_no, 'here.at'), tally.role_sql(source.source_no, false));
+    source.key_columns <> '{}', tally.head_sql(source.source_no, 'here.at'));
   EXECUTE format('CREATE OR REPLACE FUNCTION tally.capture_%s() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog %s AS %L',
     source.source_no, tally.capture_settings(source.source_no), body);
   EXECUTE format($f$
