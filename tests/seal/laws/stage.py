@@ -92,9 +92,12 @@ def worker_process(bench: LogBench, *words: str, threads: int = 2) -> Iterator[s
     """Run a sealing process until the block ends; then it has ended in order."""
     process = subprocess.Popen(
         [sys.executable, WORKER, bench.url, bench.keys.directory, str(threads), *words],
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
     )
+    assert process.stdout is not None
     try:
+        # A signal that comes before its handler would end it like any other process.
+        assert process.stdout.readline() == b"ready\n"
         yield process
         assert process.poll() is None, "the worker ended by itself"
         process.terminate()
@@ -102,6 +105,7 @@ def worker_process(bench: LogBench, *words: str, threads: int = 2) -> Iterator[s
     finally:
         process.kill()
         process.wait()
+        process.stdout.close()
 
 
 @dataclasses.dataclass

@@ -33,6 +33,9 @@ def main() -> None:
         believe_unlocked()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    # Whoever started us may end us from here on.
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
     with connect(url, pool_size=8) as database:
         worker = SequencerWorker(
             database, KeyRing(Path(key_dir)), origin_prefix="log.example", threads=int(threads)

@@ -283,6 +283,7 @@ def test_hash_column_is_a_bytea(rig: Rig) -> None:
         {"private": ["note"], "key_full_row": True},
         {"leaf_form": "record", "log": "hashes"},
         {"leaf_form": "salted", "hash_column": "note"},
+        {"leaf_form": "salted", "private": ["note"]},
     ],
 )
 def test_contradictions_are_refused(rig: Rig, settings: dict[str, Any]) -> None:

@@ -166,7 +166,7 @@ def audit_log(
         checkpoints = checkpoints_from(tx, log.log_id, since)
         tasks = block_tasks(database.url, snapshot, log, since, checkpoints)
         fold, findings = start_fold(tx, log.log_id, since, checkpoints[0])
-        with block_runner(processes, len(tasks)) as run:
+        with BlockRunner(processes, len(tasks)) as run:
             by_size = {checkpoint.size: checkpoint for checkpoint in checkpoints}
             for done, block in enumerate(run(tasks), 1):
                 fold.add(block, by_size)
@@ -275,7 +275,7 @@ def root_finding(checkpoint: StoredCheckpoint, root: bytes) -> Finding:
     )
 
 
-class block_runner:  # noqa: N801 (used as a context manager, read like a verb)
+class BlockRunner:
     """Runs block tasks in order: here where they are few, else in a pool of processes."""
 
     def __init__(self, processes: int | None, blocks: int) -> None:

@@ -61,7 +61,7 @@ def plan_source(table: Table, settings: SourceSettings, log: Log) -> SourcePlan:
     leaf_form = choose_leaf_form(table, settings, log)
     index = None if settings.key_full_row else choose_key(table, settings.key)
     key_columns = () if index is None else index.columns
-    check_private(settings, key_columns)
+    check_private(settings, key_columns, leaf_form)
     return SourcePlan(
         key_columns=key_columns,
         key_types=key_types(table, key_columns),
@@ -232,16 +232,23 @@ def key_types(table: Table, key_columns: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(column.type for column in found if column is not None)
 
 
-def check_private(settings: SourceSettings, key_columns: tuple[str, ...]) -> None:
+def check_private(
+    settings: SourceSettings, key_columns: tuple[str, ...], leaf_form: LeafForm
+) -> None:
     """
-    Check that no private value would stand in the leaf's key.
+    Check that private columns stand in records alone, and none of them in the leaf's key.
 
     Raises:
         InvalidSourceError: A key column is private, or the key is the hash of the full row,
-            which lets private values be guessed.
+            which lets private values be guessed; or the leaves are digests, whose one salt
+            would open record and commitments together.
     """
     if not settings.private:
         return
+    if leaf_form != "record":
+        raise InvalidSourceError(
+            f"leaves of form {leaf_form} show no column: private columns are for records"
+        )
     if settings.key_full_row:
         raise InvalidSourceError(
             "private columns need a key of columns: the full row's hash lets values be guessed"
