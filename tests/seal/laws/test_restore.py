@@ -11,9 +11,10 @@ from psycopg import sql as composed
 
 from tallystick.db import connect
 from tallystick.runtime.binaries import find_binaries
-from tallystick.seal.errors import RollbackError
+from tallystick.seal.audit import audit_log, reconcile_and_mend
+from tallystick.seal.errors import RollbackError, SourceNotFoundError
 from tallystick.seal.logs.guard import guard_path, read_guard
-from tallystick.seal.sources import check_sources
+from tallystick.seal.sources import check_sources, get_source, refresh_source
 from tests.seal.laws.stage import (
     assert_whole,
     attach,
@@ -138,6 +139,30 @@ def test_restored_table_is_not_recorded_wrongly(bench, test_server, bin_dir, tmp
     assert count_waiting(bench) == 0
     [checked] = check_sources(bench.database)
     assert [problem.code for problem in checked.problems] == ["table_replaced"]
+
+
+def test_restored_table_is_sealed_on_after_a_refresh(bench, test_server, bin_dir, tmp_path):
+    """log 21: `source refresh` takes a restored table for the sealed one; a reconcile mends it."""
+    size = bench.size()
+    dump(bin_dir, bench.url, tmp_path / "today.sql")
+    empty(test_server, bench.url)
+    restore(bin_dir, bench.url, tmp_path / "today.sql")
+    with bench.database.transaction() as tx:
+        refresh_source(tx, get_source(tx, bench.log.log_name, "payment"))
+    mended = reconcile_and_mend(bench.database, bench.log.log_name, "payment", repair=True)
+    assert (mended.status, mended.problems) == ("active", [])
+    sql(bench.url, "UPDATE payment SET version = version + 1 WHERE id = 1")
+    bench.seal_all()
+    assert bench.size() > size
+    assert audit_log(bench.database, bench.log.log_name).findings == ()
+
+
+def test_another_table_under_the_name_is_not_taken(bench, test_server, bin_dir, tmp_path):
+    """log 12: a table that does not carry the source's triggers is not taken for the sealed one."""
+    sql(bench.url, "DROP TABLE payment")
+    sql(bench.url, "CREATE TABLE payment (id bigint PRIMARY KEY, version int)")
+    with bench.database.transaction() as tx, pytest.raises(SourceNotFoundError):
+        refresh_source(tx, get_source(tx, bench.log.log_name, "payment"))
 
 
 def test_cluster_with_lower_transaction_ids_drains_the_queue(

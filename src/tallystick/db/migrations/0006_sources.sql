@@ -322,6 +322,26 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION tally.refresh_source_v1(integer) IS 'Generates the functions anew; a changed column set becomes a schema leaf. Whether it had changed.';
 
+CREATE FUNCTION tally.rebind_source_v1(p_source_no integer, p_relation oid) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog
+AS $$
+BEGIN
+  -- A dump that is restored gives every table another oid. Its triggers come with it, and only a table that carries this
+  -- source's own is the one that was sealed: another under the name stays what it is.
+  UPDATE tally.verification_sources AS s
+  SET relation = p_relation, covered_relations = ARRAY(SELECT tally.table_members(p_relation))
+  WHERE s.source_no = p_source_no AND s.status = 'broken'
+    AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = s.relation)
+    AND tally.table_name(p_relation) = s.source_table
+    AND EXISTS (
+      SELECT FROM pg_trigger AS t INNER JOIN pg_proc AS f ON f.oid = t.tgfoid
+      WHERE t.tgrelid = p_relation AND NOT t.tgisinternal AND starts_with(t.tgname, format('tally_%s_', p_source_no))
+        AND f.pronamespace = 'tally'::regnamespace);
+  RETURN FOUND;
+END $$;
+COMMENT ON FUNCTION tally.rebind_source_v1(integer, oid) IS
+  'Binds a broken source to its table as a restored dump made it; false where that table does not carry the source''s triggers.';
+
 -- Rows that are there already ----------------------------------------------------------------------
 
 CREATE FUNCTION tally.backfill_page_v1(p_source_no integer, p_page_rows integer)

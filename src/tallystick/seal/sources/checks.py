@@ -158,7 +158,9 @@ def leave_broken(tx: Transaction, source: Source, reconcile: Reconcile | None) -
 def refresh_source(tx: Transaction, source: Source) -> Source:
     """
     Make a source whole again on request: its functions are generated anew, triggers that are
-    missing are made and all are turned on. A changed column set becomes a `schema` leaf.
+    missing are made and all are turned on. A changed column set becomes a `schema` leaf. A table
+    that a restored dump made anew is taken for the one that was sealed, if it carries the
+    source's own triggers.
 
     What was broken stays so until a reconcile has found what changed meanwhile.
 
@@ -169,12 +171,29 @@ def refresh_source(tx: Transaction, source: Source) -> Source:
     store.lock_source(tx, source.source_no)
     table = None if source.relation is None else store.read_table(tx, source.relation)
     if table is None:
-        raise SourceNotFoundError(f"the table of {source.source_table} is gone")
+        table = restored_table(tx, source)
     store.refresh_source(tx, source.source_no)
     wait_for_table(tx, table, exclusively=False, patience_seconds=LOOK_PATIENCE_SECONDS)
     store.create_capture_triggers(tx, source.source_no)
     store.switch_capture_triggers(tx, source.source_no, enabled=source.enabled)
     return require_source(tx, source.source_no)
+
+
+def restored_table(tx: Transaction, source: Source) -> Table:
+    """
+    Bind a source whose table is gone to the one that a restored dump made of it.
+
+    Raises:
+        SourceNotFoundError: No table of that name carries the source's triggers.
+    """
+    # What it was bound to is missed first: only a broken source is bound anew.
+    inspect_source(tx, source.source_no, None)
+    named = store.find_relation(tx, source.source_table)
+    if named is None or not store.rebind_source(tx, source.source_no, named):
+        raise SourceNotFoundError(f"the table of {source.source_table} is gone")
+    table = store.read_table(tx, named)
+    assert table is not None, "it was found by its name in this transaction"
+    return table
 
 
 def check_sources(database: Database, *, reconcile: Reconcile | None = None) -> list[CheckedSource]:

@@ -142,6 +142,10 @@ SELECT tally.lock_table(%(relation)s::bigint::oid, %(exclusively)s);
 -- How long the statements that follow may run; returns what it was.
 SELECT current_setting('statement_timeout') AS before, set_config('statement_timeout', %(timeout)s, true);
 
+-- name: rebind_source
+-- Binds a broken source to its table as a restored dump made it.
+SELECT tally.rebind_source_v1(%(source_no)s, %(relation)s::bigint::oid);
+
 -- name: backfill_page
 -- Queues the next page of rows that have neither leaf nor queue row.
 SELECT p.rows_read, p.rows_queued, p.finished FROM tally.backfill_page_v1(%(source_no)s, %(page_rows)s) AS p;

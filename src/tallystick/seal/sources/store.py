@@ -54,6 +54,7 @@ class Queries:
     is_read_committed: Query
     lock_table: Query
     statement_patience: Query
+    rebind_source: Query
     backfill_page: Query
     requeue: Query
 
@@ -185,6 +186,11 @@ def drop_capture_triggers(tx: Transaction, source_no: SourceNo) -> None:
 def switch_capture_triggers(tx: Transaction, source_no: SourceNo, *, enabled: bool) -> None:
     """Turn the triggers on, ALWAYS, or off."""
     tx.execute(SQL.switch_capture_triggers, {"source_no": source_no, "enabled": enabled})
+
+
+def rebind_source(tx: Transaction, source_no: SourceNo, relation: RelationId) -> bool:
+    """Bind a broken source to its restored table; return False where it is another table."""
+    return bool(tx.value(SQL.rebind_source, {"source_no": source_no, "relation": relation}))
 
 
 def refresh_source(tx: Transaction, source_no: SourceNo) -> bool:
