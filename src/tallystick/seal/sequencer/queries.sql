@@ -49,22 +49,20 @@ WITH taken AS MATERIALIZED (
     WHEN octet_length(leaf) NOT BETWEEN 1 AND 65535 THEN 'the leaf has ' || octet_length(leaf) || ' bytes, not 1 to 65,535'
     WHEN octet_length(source_key) > 2300 THEN 'the key has ' || octet_length(source_key) || ' bytes, over 2,300'
   END) AS verdict
-), placed AS MATERIALIZED (
-  SELECT
-    t.*, %(tree_size)s::bigint + row_number() OVER (ORDER BY t.seq) - 1 AS leaf_index,
-    sha256('\x00'::bytea || t.leaf) AS leaf_hash
-  FROM taken AS t
-  WHERE t.verdict IS NULL
 ), appended AS (
   INSERT INTO tally.merkle_log (
     log_id, leaf_index, log_name, source_table, source_id, source_key, op, via, seq, leaf, leaf_hash, processed_at)
   SELECT
-    p.log_id, p.leaf_index, %(log_name)s, s.source_table, p.source_id, p.source_key, p.op, p.via, p.seq, p.leaf,
-    p.leaf_hash, (SELECT tally.clock())
-  FROM placed AS p LEFT JOIN tally.verification_sources AS s ON s.source_no = p.source_no
+    t.log_id, %(tree_size)s::bigint + row_number() OVER (ORDER BY t.seq) - 1, %(log_name)s, s.source_table, t.source_id,
+    t.source_key, t.op, t.via, t.seq, t.leaf, sha256('\x00'::bytea || t.leaf), (SELECT tally.clock())
+  FROM taken AS t LEFT JOIN tally.verification_sources AS s ON s.source_no = t.source_no
+  WHERE t.verdict IS NULL
+  RETURNING seq, leaf_index, leaf_hash
 ), kept AS (
   INSERT INTO tally.leaf_records (log_id, leaf_index, salt, record)
-  SELECT p.log_id, p.leaf_index, p.salt, p.record FROM placed AS p WHERE p.record IS NOT NULL
+  SELECT t.log_id, a.leaf_index, t.salt, t.record
+  FROM taken AS t INNER JOIN appended AS a ON a.seq = t.seq
+  WHERE t.record IS NOT NULL
 ), quarantined AS (
   INSERT INTO tally.capture_quarantine (
     log_id, xid, seq, source_no, op, via, source_key, source_id, leaf, salt, record, problem, captured_at, source_table)
@@ -76,10 +74,10 @@ WITH taken AS MATERIALIZED (
 )
 SELECT
   (SELECT count(*) FROM taken),
-  (SELECT count(*) FROM placed),
+  (SELECT count(*) FROM appended),
   (SELECT max(t.seq) FROM taken AS t),
   (SELECT min(t.captured_at) FROM taken AS t),
-  coalesce((SELECT string_agg(p.leaf_hash, ''::bytea ORDER BY p.leaf_index) FROM placed AS p), ''::bytea),
+  coalesce((SELECT string_agg(a.leaf_hash, ''::bytea ORDER BY a.leaf_index) FROM appended AS a), ''::bytea),
   pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
   pg_current_xact_id()::text::bigint;
 
