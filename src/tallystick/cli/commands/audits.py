@@ -29,6 +29,9 @@ def audit(
     *,
     since: Annotated[int, Parameter(help="Only the growth from this audited size.")] = 0,
     processes: Annotated[int | None, Parameter(help="Default: the cores of the machine.")] = None,
+    dask: Annotated[
+        str | None, Parameter(help="Address of a Dask scheduler whose workers share the audit.")
+    ] = None,
     explain: Annotated[
         bool, Parameter(negative="", help="Show the row, its last leaf and proof.")
     ] = False,
@@ -42,7 +45,10 @@ def audit(
     with place.database() as database:
         with database.transaction(read_only=True) as tx:
             names = [found.log_name for found in list_logs(tx)] if log is None else [log]
-        reports = [audit_log(database, name, since=since, processes=processes) for name in names]
+        reports = [
+            audit_log(database, name, since=since, processes=processes, cluster=dask)
+            for name in names
+        ]
         stories = {
             report.log_name: [explain_finding(database, report, f) for f in report.findings]
             for report in reports

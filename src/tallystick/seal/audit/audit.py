@@ -1,8 +1,9 @@
 """
 The audit: everything that a log says of itself and of its tables, computed again.
 
-It works in one REPEATABLE READ, READ ONLY snapshot, which is exported to a process pool; each
-block of 65,536 leaves is a pure task there. Follows log.md, section 4.7:
+It works in one REPEATABLE READ, READ ONLY snapshot, which is exported to a pool of processes or
+a cluster; each block of 65,536 leaves and each source is a pure task there. Follows log.md,
+section 4.7:
 
 1. re-hash every leaf;
 2. rebuild every tile, and the root of each stored checkpoint, from the leaf hashes;
@@ -16,20 +17,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import multiprocessing
-import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import psycopg
-from psycopg import sql
-
-from tallystick.db import Database, Query, Transaction
-from tallystick.db.database import session_settings
+from tallystick.bulk import Bulk
+from tallystick.db import Database, Transaction
 from tallystick.errors import Error, Kind
 from tallystick.seal.audit import rows, store
 from tallystick.seal.audit.blocks import (
@@ -46,6 +41,7 @@ from tallystick.seal.audit.notes import (
     check_stored_cosignatures,
 )
 from tallystick.seal.audit.records import check_records
+from tallystick.seal.audit.snapshot import Snapshot, reading
 from tallystick.seal.errors import LogNotFoundError
 from tallystick.seal.logs.log import LogId
 from tallystick.seal.sequencer.store import TileReader
@@ -59,9 +55,6 @@ from tallystick.tlog import (
     edge_root,
     extend_edge,
 )
-
-INLINE_BLOCKS = 2
-"""A pool of processes costs half a second to start; so few blocks are checked sooner than that."""
 
 Progress = Callable[[int, int], None]
 
@@ -97,8 +90,7 @@ class AuditReport:
 class BlockTask:
     """One block, as a process anywhere can check it."""
 
-    database_url: str
-    snapshot: str
+    snapshot: Snapshot
     log_id: int
     first: int
     width: int
@@ -143,6 +135,7 @@ def audit_log(
     *,
     since: int = 0,
     processes: int | None = None,
+    cluster: str | None = None,
     with_rows: bool = True,
     progress: Progress = lambda _done, _total: None,
 ) -> AuditReport:
@@ -150,38 +143,44 @@ def audit_log(
     Audit a log, record the verdict, and return it with the findings.
 
     With *since* only the growth from that checkpoint is audited; it must have been audited
-    itself. *processes* defaults to the cores of this machine.
+    itself. *processes* defaults to the cores of this machine; *cluster* is the address of a Dask
+    scheduler, whose workers must reach the database under the same URL.
 
     Raises:
         LogNotFoundError: There is no such log.
         AuditStartError: There is no checkpoint of size *since*.
+        ClusterUnavailableError: The cluster does not answer.
     """
     began = time.monotonic()
-    with database.transaction(isolation="repeatable read", read_only=True) as tx:
+    with (
+        Bulk(processes=processes, cluster=cluster) as bulk,
+        database.transaction(isolation="repeatable read", read_only=True) as tx,
+    ):
         store.lift_timeouts(tx)
-        snapshot = store.export_snapshot(tx)
+        snapshot = Snapshot(database.url, store.export_snapshot(tx))
         log = store.audited_log(tx, log_name)
         if log is None:
             raise LogNotFoundError(f"there is no log {log_name!r}")
         checkpoints = checkpoints_from(tx, log.log_id, since)
-        tasks = block_tasks(database.url, snapshot, log, since, checkpoints)
+        tasks = block_tasks(snapshot, log, since, checkpoints)
         fold, findings = start_fold(tx, log.log_id, since, checkpoints[0])
-        with BlockRunner(processes, len(tasks)) as run:
-            by_size = {checkpoint.size: checkpoint for checkpoint in checkpoints}
-            for done, block in enumerate(run(tasks), 1):
-                fold.add(block, by_size)
-                progress(done, len(tasks))
+        by_size = {checkpoint.size: checkpoint for checkpoint in checkpoints}
+        for done, block in enumerate(bulk.map(run_block, tasks), 1):
+            fold.add(block, by_size)
+            progress(done, len(tasks))
         findings += fold.findings
         findings += fold.check_high_tiles(store.high_tiles(tx, log.log_id))
         findings += outside_findings(tx, log)
         findings += check_notes(checkpoints, store.key_periods(tx, log.log_id), origin=log.origin)
         findings += check_stored_cosignatures(store.cosignatures_after(tx, log.log_id, since))
-        compared = rows.compare_sources(tx, log.log_id) if with_rows else rows.Comparison()
+        compared = rows.Comparison()
+        if with_rows:
+            compared = rows.compare_sources(tx, log.log_id, bulk, snapshot)
         findings += compared.findings
     counts = audit_counts(log.size - since, len(checkpoints), compared.rows, findings)
     with database.transaction() as tx:
         audit_id = store.insert_audit(
-            tx, log, kind="audit", snapshot=snapshot, counts=counts, findings=findings
+            tx, log, kind="audit", snapshot=snapshot.name, counts=counts, findings=findings
         )
     return AuditReport(
         audit_id=audit_id,
@@ -206,8 +205,7 @@ def checkpoints_from(tx: Transaction, log_id: int, since: int) -> list[StoredChe
 
 
 def block_tasks(
-    database_url: str,
-    snapshot: str,
+    snapshot: Snapshot,
     log: store.AuditedLog,
     since: int,
     checkpoints: Sequence[StoredCheckpoint],
@@ -219,7 +217,6 @@ def block_tasks(
         inside.setdefault(max(checkpoint.size - 1, 0) // BLOCK_LEAVES, []).append(checkpoint.size)
     return [
         BlockTask(
-            database_url=database_url,
             snapshot=snapshot,
             log_id=log.log_id,
             first=first,
@@ -275,40 +272,9 @@ def root_finding(checkpoint: StoredCheckpoint, root: bytes) -> Finding:
     )
 
 
-class BlockRunner:
-    """Runs block tasks in order: here where they are few, else in a pool of processes."""
-
-    def __init__(self, processes: int | None, blocks: int) -> None:
-        self._processes = min(processes or os.cpu_count() or 1, max(blocks, 1))
-        self._inline = blocks <= INLINE_BLOCKS or self._processes == 1
-        self._pool: Executor | None = None
-
-    def __enter__(self) -> Callable[[Iterable[BlockTask]], Iterable[CheckedBlock]]:
-        if self._inline:
-            return lambda tasks: map(run_block, tasks)
-        # spawn: this process has threads, which a fork would leave half alive.
-        context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(self._processes, mp_context=context)
-        pool = self._pool
-        return lambda tasks: pool.map(run_block, tasks)
-
-    def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-
-
 def run_block(task: BlockTask) -> CheckedBlock:
     """Read one block in the audit's snapshot and check it; in any process."""
-    with (
-        psycopg.connect(task.database_url, **session_settings("tallystick-audit")) as connection,
-        connection.transaction(),
-    ):
-        connection.execute(Query(b"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
-        connection.execute(
-            sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(task.snapshot))
-        )
-        tx = Transaction(connection)
-        store.lift_timeouts(tx)
+    with reading(task.snapshot) as tx:
         block = store.stored_block(tx, task.log_id, first=task.first, width=task.width)
         checked = check_block(block, width=task.width, sizes=task.sizes)
         end = task.first + task.width

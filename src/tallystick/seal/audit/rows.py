@@ -1,8 +1,8 @@
 """
 Tables against their log: what the log last said of each key, and what stands there now.
 
-One set-based statement for each source, in the audit's snapshot; only what differs leaves the
-database, as digests and column names. Follows log.md, section 4.7, step 5.
+One set-based statement for each source, a task of its own in the audit's snapshot; only what
+differs leaves the database, as digests and column names. Follows log.md, section 4.7, step 5.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from typing import Final
 
 import psycopg
 
+from tallystick.bulk import Bulk
 from tallystick.db import Transaction
 from tallystick.db.errors import DatabaseUnavailableError
 from tallystick.errors import Error
 from tallystick.seal.audit import store
 from tallystick.seal.audit.blocks import Finding
+from tallystick.seal.audit.snapshot import Snapshot, reading
 from tallystick.seal.sources import SourceNo, read_triggers
 
 MAX_FINDINGS_PER_SOURCE: Final = 10_000
@@ -32,22 +34,34 @@ class Comparison:
     findings: list[Finding] = field(default_factory=list)
 
 
-def compare_sources(tx: Transaction, log_id: int) -> Comparison:
+@dataclass(frozen=True, slots=True)
+class SourceTask:
+    """One source, as a process anywhere can compare it."""
+
+    snapshot: Snapshot
+    source: store.ComparableSource
+
+
+def compare_sources(tx: Transaction, log_id: int, bulk: Bulk, snapshot: Snapshot) -> Comparison:
     """Compare the sources of a log with their tables; one that is refused stops no other."""
     comparison = Comparison()
-    for source in store.comparable_sources(tx, log_id):
+    tasks = [SourceTask(snapshot, source) for source in store.comparable_sources(tx, log_id)]
+    for counted, found in bulk.map(run_source, tasks, small=True):
+        comparison.rows += counted
+        comparison.findings += found
+    return comparison
+
+
+def run_source(task: SourceTask) -> tuple[int, list[Finding]]:
+    """Count and compare one source in the audit's snapshot; in any process."""
+    with reading(task.snapshot) as tx:
         try:
             with tx.savepoint():
-                counted = store.count_rows(tx, source.source_no)
-                found = compare_source(tx, source)
+                return store.count_rows(tx, task.source.source_no), compare_source(tx, task.source)
         except DatabaseUnavailableError:
             raise
         except (Error, psycopg.Error) as refused:
-            comparison.findings.append(unreadable_finding(source, refused))
-        else:
-            comparison.rows += counted
-            comparison.findings += found
-    return comparison
+            return 0, [unreadable_finding(task.source, refused)]
 
 
 def unreadable_finding(source: store.ComparableSource, refused: Error | psycopg.Error) -> Finding:
