@@ -315,6 +315,7 @@ OPEN_TO_ALL = {
     "set_test_clock(timestamp with time zone,boolean)",
 }
 """What anybody may call; the last is of databases made for tests alone."""
+OF_READERS = {"quorum_size(integer,integer)"}
 OF_AUDITORS = {"compare_rows(integer,text[])", "count_rows(integer)", "record_members(bytea)"}
 
 
@@ -322,8 +323,8 @@ OF_AUDITORS = {"compare_rows(integer,text[])", "count_rows(integer)", "record_me
     ("role", "functions"),
     [
         ("anybody", OPEN_TO_ALL),
-        ("tally_reader", OPEN_TO_ALL),
-        ("tally_auditor", OPEN_TO_ALL | OF_AUDITORS),
+        ("tally_reader", OPEN_TO_ALL | OF_READERS),
+        ("tally_auditor", OPEN_TO_ALL | OF_READERS | OF_AUDITORS),
     ],
 )
 def test_functions_are_for_their_roles_alone(connection, role, functions):

@@ -94,12 +94,18 @@ class LogBuilder:
         )
         signature = sign_cosignature(parse_note(note.encode()).text, signer, time_seconds=at)
         line = format_signature_line(signature)
+        vkey = format_verifier_key(signer.verifier_key)
+        self.execute(
+            "INSERT INTO tally.witnesses (log_id, name, vkey, public_key, key_id, url)"
+            f" VALUES ({log_id}, '{witness}', '{vkey}', '\\x{signer.public_key.hex()}',"
+            f" '\\x{signer.key_id.hex()}', 'https://{witness}') ON CONFLICT DO NOTHING"
+        )
         self.execute(
             "INSERT INTO tally.cosignatures"
             " (log_id, tree_size, witness_name, line, signed_at_seconds)"
             f" VALUES ({log_id}, {size}, '{witness}', $line${line}$line$, {at}) RETURNING 1"
         )
-        return format_verifier_key(signer.verifier_key)
+        return vkey
 
     def execute(self, statement: str) -> list[tuple[object, ...]]:
         """Run one statement as the superuser and return its rows."""

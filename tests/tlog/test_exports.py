@@ -88,6 +88,7 @@ PUBLIC = [
     "hash_children",
     "hash_leaf",
     "is_key_name",
+    "join_edges",
     "make_key_id",
     "new_tiles",
     "parse_add_checkpoint",

@@ -9,7 +9,25 @@ Errors of publishing (log.md, sections 3.3, 4.4 and 6).
     ├── TileNotFoundError          the published tree has no such tile
     ├── PrunedError                below the log's minimum index
     ├── RedactedError              the plain record was erased
+    ├── NothingHiddenError         the leaf commits to no such column
+    ├── RecordDamagedError         the record beside the leaf does not open it
     ├── DamagedTreeError           a tile of the published tree is not stored
+    ├── ExportAddressError         no place that an export can be at
+    ├── ExportUnavailableError     the place of an export does not answer
+    ├── ExportConflictError        what is there is not of this log, and is never rewritten
+    ├── InvalidWitnessError        a witness's key or address is not one
+    ├── WitnessExistsError         another witness of the log has this name or key
+    ├── WitnessNotFoundError       the log has no such witness
+    ├── WitnessConflictError       a conflict ends only after a clean audit
+    ├── QuorumOutOfReachError      a policy wants more witnesses than there are
+    ├── NoWitnessKeyError          our own witness has no name or no key
+    ├── UnknownOriginError         our witness does not watch this log
+    ├── UntrustedCheckpointError   no key that our witness trusts signed it
+    ├── OldSizeError               the old size is beyond the checkpoint's
+    ├── StaleSizeError             our witness knows another size; the error carries it
+    ├── InconsistentCheckpointError  it does not extend what our witness cosigned
+    ├── MonitoredForkError         a monitored log shows two histories
+    ├── MonitorStateError          the monitor's file is not what it kept
     └── WitnessRollbackError       TS106, a DatabaseRuleError: a witness never goes back
 """
 
@@ -61,10 +79,126 @@ class RedactedError(Error):
     kind = Kind.GONE
 
 
+class NothingHiddenError(Error):
+    """The leaf commits to no such column: it stands in clear, or is not in the record."""
+
+    kind = Kind.UNPROCESSABLE
+
+
+class RecordDamagedError(Error):
+    """The record kept beside the leaf is gone without a redaction, or does not open it."""
+
+    kind = Kind.DAMAGED
+
+
 class DamagedTreeError(Error):
     """A tile of the published tree is missing or too short in the database."""
 
     kind = Kind.DAMAGED
+
+
+class ExportAddressError(Error):
+    """An export is at a directory, file:…, s3://… or, to be read, https://…."""
+
+    kind = Kind.INVALID
+
+
+class ExportUnavailableError(Error):
+    """The place of the export does not answer, or refuses us."""
+
+    kind = Kind.UNAVAILABLE
+
+
+class ExportConflictError(Error):
+    """The destination holds something else, and what was exported is never rewritten."""
+
+    def __init__(self, message: str | None = None, *, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+        """The object that is in the way, by its path in the export."""
+
+
+class InvalidWitnessError(Error):
+    """This is no witness: its key is no vkey of type 4, or its address none that may be asked."""
+
+    kind = Kind.INVALID
+
+
+class WitnessExistsError(Error):
+    """Another witness of the log has this name or this key."""
+
+    kind = Kind.CONFLICT
+
+
+class WitnessNotFoundError(Error):
+    """The log has no such witness."""
+
+    kind = Kind.NOT_FOUND
+
+
+class WitnessConflictError(Error):
+    """The conflict ends after an audit of the log, begun since it was found, was clean."""
+
+    kind = Kind.CONFLICT
+
+
+class QuorumOutOfReachError(Error):
+    """The quorum is greater than the number of the log's witnesses."""
+
+    kind = Kind.UNPROCESSABLE
+
+
+class NoWitnessKeyError(Error):
+    """There is no witness here: it needs the setting WITNESS_NAME, and `tally witness key`."""
+
+    kind = Kind.NOT_FOUND
+
+
+class UnknownOriginError(Error):
+    """The witness does not watch a log of this origin, or has cosigned nothing of it."""
+
+    kind = Kind.NOT_FOUND
+
+
+class UntrustedCheckpointError(Error):
+    """No key that the witness trusts for this origin signed the checkpoint, or falsely."""
+
+    kind = Kind.FORBIDDEN
+
+
+class OldSizeError(Error):
+    """The old size is greater than the size of the checkpoint."""
+
+    kind = Kind.INVALID
+
+
+class StaleSizeError(Error):
+    """The witness last cosigned another size than the old size of the request."""
+
+    kind = Kind.CONFLICT
+
+    def __init__(self, message: str | None = None, *, known: int = 0) -> None:
+        super().__init__(message)
+        self.known = known
+        """The size that the witness last cosigned."""
+
+
+class InconsistentCheckpointError(Error):
+    """The checkpoint does not extend the tree that the witness last cosigned."""
+
+    kind = Kind.UNPROCESSABLE
+
+
+class MonitoredForkError(Error):
+    """The log does not show that its checkpoint extends the one that the monitor kept."""
+
+    kind = Kind.FALSE
+
+
+class MonitorStateError(Error):
+    """The monitor's state file holds no checkpoint that the log's key signed."""
+
+    kind = Kind.MALFORMED
 
 
 class WitnessRollbackError(DatabaseRuleError):

@@ -22,6 +22,7 @@ OP_LETTERS: Final = {
     "freeze": "C",
     "redact": "C",
     "gap": "C",
+    "index": "C",
 }
 """Operations by the letter under which the log stores them; C is told apart by the record."""
 CONTROL_LETTER: Final = "C"

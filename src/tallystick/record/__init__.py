@@ -17,6 +17,11 @@ from tallystick.record.commitments import (
     salted_digest,
 )
 from tallystick.record.control import CONTROL_OPS
+from tallystick.record.disclosure import (
+    LeafDisclosure,
+    format_disclosure_file,
+    parse_disclosure_file,
+)
 from tallystick.record.errors import (
     CommitmentError,
     FalseSignatureError,
@@ -66,6 +71,7 @@ from tallystick.record.record import (
     LargeValue,
     Record,
     format_record,
+    format_whole_record,
     is_log_name,
     parse_record,
     row_key,
@@ -89,6 +95,7 @@ __all__ = [
     "KeyNotFoundError",
     "KeyPermissionsError",
     "LargeValue",
+    "LeafDisclosure",
     "MalformedJsonError",
     "MalformedKeyError",
     "MalformedMessageError",
@@ -110,8 +117,10 @@ __all__ = [
     "ed25519_verifier",
     "field_key",
     "format_disclosure",
+    "format_disclosure_file",
     "format_outbox_event",
     "format_record",
+    "format_whole_record",
     "is_log_name",
     "load_signer",
     "load_signers",
@@ -119,6 +128,7 @@ __all__ = [
     "message_hash",
     "parse_canonical",
     "parse_disclosure",
+    "parse_disclosure_file",
     "parse_outbox_event",
     "parse_record",
     "parse_tagged",

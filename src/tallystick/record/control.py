@@ -3,7 +3,8 @@ Control records: facts about a log or a source that are leaves like any change.
 
 Follows log.md, section 5.2: `schema` (the columns of a source changed), `genesis` and
 `freeze` (the log begins or ends, and its neighbour), `redact` (values were erased), `gap`
-(capture was off). Each has a `detail` of its own instead of a row.
+(capture was off), and docs/adr/0015: `index` (the root of the map of the log's keys). Each has
+a `detail` of its own instead of a row.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tallystick.record.shape import (
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
-CONTROL_OPS: Final = frozenset(["schema", "genesis", "freeze", "redact", "gap"])
+CONTROL_OPS: Final = frozenset(["schema", "genesis", "freeze", "redact", "gap", "index"])
 """The operations whose records have a detail."""
 
 
@@ -41,6 +42,8 @@ def read_detail(op: str, value: Any) -> dict[str, Any]:
             return _read_neighbour_detail(value)
         case "redact":
             return _read_redact_detail(value)
+        case "index":
+            return _read_index_detail(value)
         case _:
             return _read_gap_detail(value)
 
@@ -60,8 +63,15 @@ def _read_schema_detail(value: Any) -> dict[str, Any]:
 
 
 def _read_neighbour_detail(value: Any) -> dict[str, Any]:
-    """The log before or after this one; all null where there is none."""
-    detail = _read_members(value, {"origin", "size", "root"})
+    """
+    The log before or after this one; all null where there is none.
+
+    A genesis that continues a failed log has a `fork` too: the other head that was signed.
+    """
+    required = {"origin", "size", "root"}
+    detail = read_object(
+        value, required=required, optional={"fork"}, what="detail", error=MalformedRecordError
+    )
     origin, size, root = detail["origin"], detail["size"], detail["root"]
     if origin is not None:
         read_text(origin, what="origin", error=MalformedRecordError)
@@ -70,7 +80,20 @@ def _read_neighbour_detail(value: Any) -> dict[str, Any]:
     if size is not None:
         read_number(size, what="size", error=MalformedRecordError)
         read_hash(root, what="root", error=MalformedRecordError)
+    if "fork" in detail:
+        _read_fork(detail["fork"], has_neighbour=size is not None)
     return detail
+
+
+def _read_fork(value: Any, *, has_neighbour: bool) -> None:
+    """A head that was signed beside the neighbour's, hence only where there is a neighbour."""
+    if not has_neighbour:
+        raise MalformedRecordError("a fork is one of the log that is named")
+    fork = read_object(
+        value, required={"size", "root"}, what="fork", error=MalformedRecordError
+    )
+    read_number(fork["size"], what="size", error=MalformedRecordError)
+    read_hash(fork["root"], what="root", error=MalformedRecordError)
 
 
 def _read_redact_detail(value: Any) -> dict[str, Any]:
@@ -81,6 +104,14 @@ def _read_redact_detail(value: Any) -> dict[str, Any]:
     for index in indexes:
         read_number(index, what="an index", error=MalformedRecordError)
     read_text(detail["reason"], what="reason", error=MalformedRecordError)
+    return detail
+
+
+def _read_index_detail(value: Any) -> dict[str, Any]:
+    detail = _read_members(value, {"size", "buckets", "root"})
+    read_number(detail["size"], at_least=1, what="size", error=MalformedRecordError)
+    read_number(detail["buckets"], at_least=1, what="buckets", error=MalformedRecordError)
+    read_hash(detail["root"], what="root", error=MalformedRecordError)
     return detail
 
 

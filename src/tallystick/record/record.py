@@ -135,6 +135,17 @@ def format_record(change: Change) -> bytes:
     return leaf
 
 
+def format_whole_record(change: Change) -> bytes:
+    """
+    The leaf bytes that *change* would have if a leaf had no limit: what `large` describes
+    under `*`. Values over 8,192 bytes are described in them, private ones committed to.
+
+    Raises:
+        MalformedRecordError: *change* has no canonical form.
+    """
+    return _encode(_members_of(change))
+
+
 def parse_record(leaf: bytes) -> Record | None:
     """
     The record in the bytes of a leaf, or None if they do not begin with the tag of records.

@@ -26,6 +26,14 @@ DISCLOSURE_TAG: Final = b"tallystick/seal-disclosure/v1\n"
 """Before the JSON of what opens commitments; travels as a proof's extra data."""
 OUTBOX_EVENT_TAG: Final = b"tallystick/outbox-event/v1\n"
 """Before the JSON of an event in what a webhook signs."""
+INDEX_KEY_TAG: Final = b"tallystick/seal-index-key/v1\n"
+"""Before the JSON of table and key in the hash that stands for them in a log's map."""
+INDEX_ENTRY_TAG: Final = b"tallystick/seal-index-entry/v1\n"
+"""Raw: before the link before and a leaf's index in the chain over a key's leaves."""
+INDEX_BUCKET_TAG: Final = b"tallystick/seal-index-bucket/v1\n"
+"""Raw: before the entries of one bucket in the leaf of the map's tree."""
+HISTORY_TAG: Final = b"tallystick/seal-history/v1\n"
+"""Before the JSON of a file that shows all versions of a key, or that there are none."""
 
 TAGS: Final = (
     RECORD_TAG,
@@ -35,4 +43,8 @@ TAGS: Final = (
     FIELD_TAG,
     DISCLOSURE_TAG,
     OUTBOX_EVENT_TAG,
+    INDEX_KEY_TAG,
+    INDEX_ENTRY_TAG,
+    INDEX_BUCKET_TAG,
+    HISTORY_TAG,
 )

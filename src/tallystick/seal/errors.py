@@ -12,9 +12,12 @@ Errors of sealing (log.md, section 3.3).
     ├── UnknownColumnError                 TS109
     ├── HashColumnError                    TS110
     ├── LogExistsError                     TS111
-    └── SourceExistsError                  TS112
+    ├── SourceExistsError                  TS112
+    ├── NothingToRedactError               TS120
+    └── RowsWaitError                      TS121
     Error
     ├── LogNotFoundError
+    ├── LogKeyNotFoundError            the log has no key of this id
     ├── SourceNotFoundError
     ├── LogBusyError                   over max_backlog
     ├── SourceBusyError                its table stayed locked
@@ -102,8 +105,28 @@ class SourceExistsError(DatabaseRuleError):
     sqlstate = "TS112"
 
 
+class NothingToRedactError(DatabaseRuleError):
+    """These leaves hide nothing; what stands in a leaf in clear cannot be erased."""
+
+    sqlstate = "TS120"
+    kind = Kind.UNPROCESSABLE
+
+
+class RowsWaitError(DatabaseRuleError):
+    """Rows of these keys wait to be sealed; try again once they are."""
+
+    sqlstate = "TS121"
+    kind = Kind.UNAVAILABLE
+
+
 class LogNotFoundError(Error):
     """There is no log of this name."""
+
+    kind = Kind.NOT_FOUND
+
+
+class LogKeyNotFoundError(Error):
+    """The log has no key of this id."""
 
     kind = Kind.NOT_FOUND
 

@@ -28,6 +28,7 @@ from tallystick.tlog.edge import (
     edge_from_tiles,
     edge_root,
     extend_edge,
+    join_edges,
 )
 from tallystick.tlog.errors import (
     ConsistencyError,
@@ -193,6 +194,7 @@ __all__ = [
     "hash_children",
     "hash_leaf",
     "is_key_name",
+    "join_edges",
     "make_key_id",
     "new_tiles",
     "parse_add_checkpoint",

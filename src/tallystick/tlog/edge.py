@@ -29,6 +29,7 @@ from tallystick.tlog.tree import (
     TreeSize,
     fold_right,
     hash_at,
+    hash_children,
     hash_pairs,
     tree_root,
 )
@@ -114,6 +115,26 @@ def extend_edge(edge: Edge, leaf_hashes: bytes | Iterable[bytes]) -> tuple[Edge,
 def edge_root(edge: Edge) -> Hash:
     """The root of the tree whose edge this is."""
     return fold_right(edge.hashes) if edge.hashes else EMPTY_ROOT
+
+
+def join_edges(left: Edge, right: Edge) -> Edge:
+    """
+    The edge of the tree of *left*'s leaves followed by *right*'s.
+
+    *right*'s subtrees must stand aligned behind *left*: its size is a multiple of a power of
+    two that is at least *right*'s size. So trees are hashed in pieces, anywhere, in any order.
+    """
+    hashes, size = list(left.hashes), int(left.size)
+    heights = [bit for bit in range(right.size.bit_length()) if right.size >> bit & 1]
+    for height, subtree in zip(reversed(heights), right.hashes, strict=True):
+        assert size % (1 << height) == 0
+        node, at = subtree, height
+        while size >> at & 1:
+            # What waited on the left for a sibling of this height has found it.
+            node, at = hash_children(hashes.pop(), node), at + 1
+        hashes.append(node)
+        size += 1 << height
+    return Edge(TreeSize(size), tuple(hashes))
 
 
 def edge_from_tiles(reader: HashReader, size: TreeSize) -> Edge:

@@ -18,10 +18,21 @@ Error:
         ├── LeafRecordError          5 record       the leaf begins like a record and is none
         ├── ForeignLeafError         5 record       the record is another log's
         ├── DisclosureFormatError    6 disclosure   the extra data are no disclosures
-        └── FalseDisclosureError     6 disclosure   a value does not open its commitment
+        ├── FalseDisclosureError     6 disclosure   a value does not open its commitment
+        ├── OtherLeafDisclosedError  6 disclosure   the file opens another leaf
+        ├── NoMapError               6 map          the leaf shown as the map's is none
+        ├── MapSizeError             6 map          the map says more than its log held then
+        ├── MapTooOldError           6 map          the map covers less than is asked for
+        ├── WrongBucketError         7 bucket       entries are not those of the key's bucket
+        ├── BucketNotIncludedError   7 bucket       the bucket does not lead to the map's root
+        ├── HiddenVersionError       8 entry        the map lists the key, and no leaf is shown
+        ├── UnlistedVersionError     8 entry        leaves are shown, and the map has no such key
+        ├── IncompleteHistoryError   8 entry        other leaves are shown than the map lists
+        └── ForeignVersionError      9 versions     a leaf is of another key or table
 
-Steps are those of log.md, section 4.3. The kernel's own error is the `__cause__`. By their
-kind the CLI exits 1 for what is false or malformed and 6 for what is not established.
+Steps are those of log.md, section 4.3; those of a history are `check_history`'s. The kernel's own
+error is the `__cause__`. By their kind the CLI exits 1 for what is false or malformed and 6 for
+what is not established.
 """
 
 from __future__ import annotations
@@ -166,3 +177,74 @@ class FalseDisclosureError(VerificationError):
 
     step: ClassVar[int] = 6
     step_name: ClassVar[str] = "disclosure"
+
+
+class OtherLeafDisclosedError(VerificationError):
+    """The disclosure is of another leaf than the proof."""
+
+    step: ClassVar[int] = 6
+    step_name: ClassVar[str] = "disclosure"
+
+
+class NoMapError(VerificationError):
+    """The leaf that is shown as the root of the map is no such control record."""
+
+    step: ClassVar[int] = 6
+    step_name: ClassVar[str] = "map"
+
+
+class MapSizeError(VerificationError):
+    """The map claims to cover leaves that the log did not hold yet, or has other buckets."""
+
+    step: ClassVar[int] = 6
+    step_name: ClassVar[str] = "map"
+
+
+class MapTooOldError(VerificationError):
+    """The map covers fewer leaves than the caller asks for."""
+
+    kind: ClassVar[Kind] = Kind.NOT_ESTABLISHED
+    step: ClassVar[int] = 6
+    step_name: ClassVar[str] = "map"
+
+
+class WrongBucketError(VerificationError):
+    """The entries that are shown cannot be those of the key's bucket."""
+
+    step: ClassVar[int] = 7
+    step_name: ClassVar[str] = "bucket"
+
+
+class BucketNotIncludedError(VerificationError):
+    """The path does not lead from the bucket to the root of the map."""
+
+    step: ClassVar[int] = 7
+    step_name: ClassVar[str] = "bucket"
+
+
+class HiddenVersionError(VerificationError):
+    """No version is shown, and the map lists the key."""
+
+    step: ClassVar[int] = 8
+    step_name: ClassVar[str] = "entry"
+
+
+class UnlistedVersionError(VerificationError):
+    """Versions are shown, and the map does not list the key."""
+
+    step: ClassVar[int] = 8
+    step_name: ClassVar[str] = "entry"
+
+
+class IncompleteHistoryError(VerificationError):
+    """The leaves that are shown are not exactly those that the map lists."""
+
+    step: ClassVar[int] = 8
+    step_name: ClassVar[str] = "entry"
+
+
+class ForeignVersionError(VerificationError):
+    """A leaf that is shown as a version is of another key or table, or none of a row."""
+
+    step: ClassVar[int] = 9
+    step_name: ClassVar[str] = "versions"

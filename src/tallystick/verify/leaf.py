@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tallystick.record.commitments import check_disclosure, check_salted_record
+from tallystick.record.disclosure import parse_disclosure_file
 from tallystick.record.errors import CommitmentError, MalformedMessageError, MalformedRecordError
-from tallystick.record.messages import parse_disclosure
+from tallystick.record.messages import DisclosureBundle, parse_disclosure
 from tallystick.record.record import Record, parse_record
 from tallystick.record.tags import RESERVED_PREFIX
 from tallystick.tlog.errors import InclusionError, MalformedError, MalformedProofError
@@ -26,13 +27,14 @@ from tallystick.verify.errors import (
     ForeignLeafError,
     LeafNotIncludedError,
     LeafRecordError,
+    OtherLeafDisclosedError,
     ProofFormatError,
 )
 from tallystick.verify.head import check_log, check_witnesses, parse_head
 from tallystick.verify.trust import TrustedPolicy, read_trust
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from tallystick.tlog.checkpoint import Checkpoint
@@ -84,13 +86,15 @@ def check_leaf(
     leaf: bytes,
     policy: bytes | Policy | TrustedPolicy,
     at: datetime | None = None,
+    disclosure: bytes | None = None,
 ) -> VerifiedLeaf:
     """
     Check that *proof*, a `.tlog-proof` file, proves *leaf* to be in a log that *policy* trusts.
 
     The log's name, which a record must bear, is the last path segment of the log's URL in the
     policy, and without a URL that of the origin (`<prefix>/<log name>`). With *at*, the
-    quorum must have cosigned by that moment.
+    quorum must have cosigned by that moment. *disclosure*, a disclosure file, is opened beside
+    what the proof discloses itself; what it opens twice must agree.
 
     Raises:
         VerificationError: The subclass says at which step, `__cause__` why in detail. Its kind
@@ -117,7 +121,12 @@ def check_leaf(
     record = _read_record(leaf, log_name)
 
     # Step 6: the disclosures. They are not authenticated until they open what the leaf holds.
-    record, disclosed = _open_disclosures(parsed.extra, leaf, record, log_name)
+    record, disclosed = open_disclosures(
+        [*_read_extra(parsed.extra), *_read_file(disclosure, parsed, leaf, checkpoint)],
+        leaf,
+        record,
+        log_name,
+    )
 
     return VerifiedLeaf(
         leaf=leaf,
@@ -166,25 +175,59 @@ def _read_record(leaf: bytes, log_name: str) -> Record | None:
     return record
 
 
-def _open_disclosures(
-    extra: bytes | None, leaf: bytes, record: Record | None, log_name: str
-) -> tuple[Record | None, Mapping[str, str | None]]:
+def _read_extra(extra: bytes | None) -> list[DisclosureBundle]:
+    """The disclosures in a proof's extra data."""
     if extra is None:
-        return record, {}
+        return []
     # Extra data of any other kind are refused, not passed over: nothing binds them to the
     # leaf, and shown beside a verified one they would look as if something did.
     try:
-        bundle = parse_disclosure(extra)
+        return [parse_disclosure(extra)]
     except MalformedMessageError as cause:
         raise DisclosureFormatError(cause.message) from cause
+
+
+def _read_file(
+    data: bytes | None, parsed: TlogProof, leaf: bytes, checkpoint: Checkpoint
+) -> list[DisclosureBundle]:
+    """The disclosures in a file, which must be of this leaf."""
+    if data is None:
+        return []
     try:
-        if bundle.salt is not None and bundle.record is not None:
-            opened = bundle.record.encode()
-            check_salted_record(leaf, salt=bundle.salt, record=opened)
-            # The digest hid the log's name from step 5, so the step is repeated here.
-            record = _read_record(opened, log_name)
-        if record is None:
-            raise FalseDisclosureError("the leaf is no record, so there is nothing to disclose")
-        return record, check_disclosure(record, bundle.columns)
-    except CommitmentError as cause:
-        raise FalseDisclosureError(cause.message) from cause
+        file = parse_disclosure_file(data)
+    except MalformedMessageError as cause:
+        raise DisclosureFormatError(cause.message) from cause
+    if file.origin != checkpoint.origin or file.index != parsed.index:
+        raise OtherLeafDisclosedError(f"the disclosure is of leaf {file.index} of {file.origin}")
+    if file.leaf_hash != hash_leaf(leaf):
+        raise OtherLeafDisclosedError("the disclosure is of a leaf with another hash")
+    return [file.bundle]
+
+
+def open_disclosures(
+    bundles: Iterable[DisclosureBundle], leaf: bytes, record: Record | None, log_name: str
+) -> tuple[Record | None, Mapping[str, str | None]]:
+    """
+    Step 6: the record that *leaf* turns out to be, and the opened values by column.
+
+    Raises:
+        FalseDisclosureError: Something does not open what the leaf commits to.
+        LeafRecordError, ForeignLeafError: The record in a digest is malformed, or another log's.
+    """
+    disclosed: dict[str, str | None] = {}
+    for bundle in bundles:
+        try:
+            if bundle.salt is not None and bundle.record is not None:
+                opened = bundle.record.encode()
+                check_salted_record(leaf, salt=bundle.salt, record=opened)
+                # The digest hid the log's name from step 5, so the step is repeated here.
+                record = _read_record(opened, log_name)
+            if record is None:
+                raise FalseDisclosureError("the leaf is no record, so there is nothing to disclose")
+            disclosed |= check_disclosure(record, bundle.columns)
+        except UnicodeEncodeError as cause:
+            raise FalseDisclosureError("the disclosed record is not Unicode") from cause
+        except CommitmentError as cause:
+            named = f"{cause.message}: {cause.column}" if cause.column else cause.message
+            raise FalseDisclosureError(named) from cause
+    return record, disclosed

@@ -98,6 +98,11 @@ def print_report(report: AuditReport, stories: Sequence[dict[str, Any]] | None) 
         f"{report.log_name}: {verdict}; {report.leaves} leaves, {report.checkpoints} checkpoints,"
         f" {report.rows} rows in {report.seconds:.1f} s; size {report.size}"
     )
+    if report.redacted:
+        print_lines(
+            f"  {report.redacted} leaves were redacted; of {report.redacted_rows} rows only what"
+            " stands in clear was compared"
+        )
     for number, finding in enumerate(report.findings):
         print_lines(f"  {sentence(finding)}")
         for name, value in (stories[number] if stories else {}).items():

@@ -77,6 +77,8 @@ class AuditBody(LogBody, frozen=True, kw_only=True, tag_field="kind", tag="audit
     is_clean: bool
     finding_count: int
     findings: list[ReportedFinding]
+    redacted: int = 0
+    redacted_rows: int = 0
 
 
 class ReconcileBody(LogBody, frozen=True, kw_only=True, tag_field="kind", tag="reconcile"):
@@ -212,6 +214,8 @@ def audit_body(report: AuditReport) -> AuditBody:
         is_clean=report.is_clean,
         finding_count=len(report.findings),
         findings=first_findings(report.findings),
+        redacted=report.redacted,
+        redacted_rows=report.redacted_rows,
     )
 
 

@@ -32,7 +32,6 @@ from tallystick.seal.audit.blocks import (
     CheckedBlock,
     Finding,
     check_block,
-    join_edges,
     tile_finding,
 )
 from tallystick.seal.audit.notes import (
@@ -54,6 +53,7 @@ from tallystick.tlog import (
     edge_from_tiles,
     edge_root,
     extend_edge,
+    join_edges,
 )
 
 Progress = Callable[[int, int], None]
@@ -79,6 +79,10 @@ class AuditReport:
     rows: int
     seconds: float
     findings: tuple[Finding, ...] = ()
+    redacted: int = 0
+    """Leaves whose records were erased: that they are gone is no finding."""
+    redacted_rows: int = 0
+    """Rows whose last leaf is one of these: what was erased of them was not compared."""
 
     @property
     def is_clean(self) -> bool:
@@ -177,7 +181,9 @@ def audit_log(
         if with_rows:
             compared = rows.compare_sources(tx, log.log_id, bulk, snapshot)
         findings += compared.findings
+        redacted = store.redacted(tx, log.log_id, since=since)
     counts = audit_counts(log.size - since, len(checkpoints), compared.rows, findings)
+    counts |= {"redacted": redacted.leaves, "redacted_rows": redacted.rows}
     with database.transaction() as tx:
         audit_id = store.insert_audit(
             tx, log, kind="audit", snapshot=snapshot.name, counts=counts, findings=findings
@@ -193,6 +199,8 @@ def audit_log(
         rows=compared.rows,
         seconds=time.monotonic() - began,
         findings=tuple(findings),
+        redacted=redacted.leaves,
+        redacted_rows=redacted.rows,
     )
 
 

@@ -22,7 +22,6 @@ from tallystick.tlog import (
     TILE_WIDTH,
     Edge,
     Hash,
-    TreeSize,
     edge_root,
     extend_edge,
 )
@@ -244,19 +243,3 @@ def tile_finding(level: int, index: int, expected: bytes, actual: bytes) -> Find
         actual_digest=hashlib.sha256(actual).digest(),
         detail=f"tile {level}/{index}",
     )
-
-
-def join_edges(left: Edge, right: Edge) -> Edge:
-    """Return the edge of the tree of *left*'s leaves followed by *right*'s.
-
-    *left*'s size is a multiple of a block, so that *right*'s subtrees stand aligned in it.
-    """
-    assert left.size % BLOCK_LEAVES == 0
-    assert right.size <= BLOCK_LEAVES
-    if right.size < BLOCK_LEAVES:
-        return Edge(TreeSize(left.size + right.size), left.hashes + right.hashes)
-    # A full block is one hash of its height; it may complete larger subtrees on its left.
-    edge, _ = extend_edge(
-        Edge(TreeSize(left.size // BLOCK_LEAVES), left.hashes), bytes(right.hashes[0])
-    )
-    return Edge(TreeSize(edge.size * BLOCK_LEAVES), edge.hashes)

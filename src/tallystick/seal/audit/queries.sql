@@ -62,7 +62,23 @@ WHERE s.log_id = %(log_id)s AND (s.leaf_form <> 'record' OR s.private_columns <>
            ELSE m.op IN ('I', 'U', 'D') END
   AND NOT EXISTS (SELECT FROM tally.leaf_records AS k WHERE k.log_id = m.log_id AND k.leaf_index = m.leaf_index)
   AND NOT EXISTS (SELECT FROM tally.redactions AS r WHERE r.log_id = m.log_id AND r.leaf_index = m.leaf_index)
+  -- The delete that a reconcile made of an erased record repeats its commitments, and has nothing that opens them.
+  AND NOT (m.op = 'D' AND m.via = 'r' AND EXISTS (
+    SELECT FROM tally.merkle_log AS e INNER JOIN tally.redactions AS r ON r.log_id = e.log_id AND r.leaf_index = e.leaf_index
+    WHERE e.log_id = m.log_id AND e.source_table = m.source_table AND e.source_key = m.source_key AND e.leaf_index < m.leaf_index))
 ORDER BY m.leaf_index;
+
+-- name: redacted
+-- How many leaves from an index on were redacted, and how many of them are the last word on a row that stands.
+SELECT count(*), count(*) FILTER (WHERE last.leaf_index = r.leaf_index AND last.op IN ('I', 'U'))
+FROM tally.redactions AS r
+INNER JOIN tally.merkle_log AS m ON m.log_id = r.log_id AND m.leaf_index = r.leaf_index
+LEFT JOIN LATERAL (
+  SELECT o.leaf_index, o.op FROM tally.merkle_log AS o
+  WHERE o.log_id = m.log_id AND o.source_table = m.source_table AND o.source_key = m.source_key
+  ORDER BY o.leaf_index DESC LIMIT 1
+) AS last ON true
+WHERE r.log_id = %(log_id)s AND r.leaf_index >= %(since)s;
 
 -- name: stray_leaves
 -- Leaves beyond the head: the tree does not cover them, and no look wrote them.

@@ -36,6 +36,7 @@ class Queries:
     stored_leaves: Query
     stored_records: Query
     missing_records: Query
+    redacted: Query
     stray_leaves: Query
     stray_tiles: Query
     heads_seen: Query
@@ -186,6 +187,21 @@ def missing_records(tx: Transaction, log_id: int, *, first: int, end: int) -> li
         SQL.missing_records,
         {"log_id": log_id, "first": first, "end": end},
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Redacted:
+    """Leaves whose records were erased, and rows whose last leaf is one of them."""
+
+    leaves: int
+    rows: int
+
+
+def redacted(tx: Transaction, log_id: int, *, since: int) -> Redacted:
+    """Return how much of the log, from index *since* on, cannot be opened any more."""
+    found = tx.row(Redacted, SQL.redacted, {"log_id": log_id, "since": since})
+    assert found is not None, "an aggregate always has a row"
+    return found
 
 
 def stray_leaves(tx: Transaction, log_id: int, size: int) -> list[Finding]:

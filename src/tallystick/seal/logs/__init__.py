@@ -17,6 +17,7 @@ from tallystick.seal.logs.operations import (
     outbox_signer,
     recover_log,
 )
+from tallystick.seal.logs.rotation import activate_key, create_key, retire_key
 
 __all__ = [
     "HOUSE_LOGS",
@@ -26,8 +27,10 @@ __all__ = [
     "LogKey",
     "LogName",
     "LogSettings",
+    "activate_key",
     "configure_log",
     "create_house_logs",
+    "create_key",
     "create_log",
     "create_outbox_key",
     "fail_log",
@@ -39,4 +42,5 @@ __all__ = [
     "open_new_logs",
     "outbox_signer",
     "recover_log",
+    "retire_key",
 ]

@@ -45,6 +45,15 @@ class KeyRing:
             KeyNotFoundError: Its file is not in the directory.
             KeyPermissionsError, MalformedKeyError: The file is not to be used.
         """
-        if key_id not in self._signers:
-            self._signers[key_id] = load_signer(self.directory / f"{key_id.hex()}.key")
+        # A key that came after the start is read when it is first asked for.
+        return self._signers.get(key_id) or self.load(key_id)
+
+    def load(self, key_id: bytes) -> Ed25519Signer:
+        """
+        Return the signer of *key_id* as its file is now, whether it was read before or not.
+
+        Raises:
+            KeyNotFoundError, KeyPermissionsError, MalformedKeyError: As `signer`.
+        """
+        self._signers[key_id] = load_signer(self.directory / f"{key_id.hex()}.key")
         return self._signers[key_id]

@@ -33,9 +33,12 @@ from tallystick.tlog import (
     EMPTY_ROOT,
     Checkpoint,
     Hash,
+    MalformedError,
     TreeSize,
     format_checkpoint,
     format_note,
+    parse_checkpoint,
+    parse_note,
     sign_note,
 )
 
@@ -186,7 +189,8 @@ def configure_log(
 
     Raises:
         LogNotFoundError: There is no such log.
-        InvalidLogError: A value is out of its range.
+        InvalidLogError: A value is out of its range, or *retain_until* is before what was
+            promised: it only grows.
     """
     fields: dict[str, Any] = {
         "description": description,
@@ -207,6 +211,8 @@ def configure_log(
         witness_quorum=log.witness_quorum if witness_quorum is None else witness_quorum,
     )
     check_log(log_name, log.origin or log_name, settings)
+    if None not in {retain_until, log.retain_until} and retain_until < log.retain_until:
+        raise InvalidLogError(f"{log_name} is retained until {log.retain_until}: that only grows")
     store.configure_log(tx, log_name, fields)
     return get_log(tx, log_name)
 
@@ -263,8 +269,18 @@ def fail_log(tx: Transaction, log_id: int, damage: DamagedLogError) -> bool:
         "message": damage.message,
         "expected": damage.expected,
         "actual": damage.actual,
+        "fork": forked_head(damage.expected),
     }
     return store.fail_log(tx, LogId(log_id), failure)
+
+
+def forked_head(note: str) -> dict[str, Any] | None:
+    """Return size and root of the head that somebody outside knows; None where *note* is none."""
+    try:
+        head = parse_checkpoint(parse_note(note.encode()).text)
+    except MalformedError:
+        return None
+    return {"size": head.size, "root": head.root.hex()}
 
 
 def recover_log(tx: Transaction, log_name: str, *, actor: str, reason: str) -> Log:
@@ -273,7 +289,7 @@ def recover_log(tx: Transaction, log_name: str, *, actor: str, reason: str) -> L
 
     Raises:
         LogNotFoundError: There is no such log.
-        LogFailedError: No clean audit has begun since the failure.
+        LogFailedError: No clean audit has begun since the failure, or another log continues it.
     """
     store.recover_log(tx, get_log(tx, log_name).log_id, actor=actor, reason=reason)
     return get_log(tx, log_name)

@@ -78,6 +78,10 @@ SELECT tally.create_key_v1(
 -- Lets a key sign.
 SELECT tally.activate_key_v1(%(name)s, %(key_id)s);
 
+-- name: retire_key
+-- Lets a key sign no more.
+SELECT tally.retire_key_v1(%(name)s, %(key_id)s);
+
 -- name: active_outbox_key
 -- The key that signs webhooks.
 SELECT key_id FROM tally.log_keys WHERE purpose = 'outbox' AND status = 'active' ORDER BY created_at DESC LIMIT 1;

@@ -30,6 +30,7 @@ class Queries:
     log_keys: Query
     create_key: Query
     activate_key: Query
+    retire_key: Query
     active_outbox_key: Query
 
 
@@ -122,6 +123,11 @@ def create_key(
 def activate_key(tx: Transaction, *, name: str, key_id: bytes) -> None:
     """Let a key sign, a log's from its next checkpoint on."""
     tx.execute(SQL.activate_key, {"name": name, "key_id": key_id})
+
+
+def retire_key(tx: Transaction, *, name: str, key_id: bytes) -> None:
+    """Let a key sign no more."""
+    tx.execute(SQL.retire_key, {"name": name, "key_id": key_id})
 
 
 def active_outbox_key(tx: Transaction) -> bytes | None:

@@ -1,0 +1,341 @@
+"""
+Where an export lies: a directory, an S3 bucket, or, to be read only, any web server.
+
+An object is a whole file at a path below the log's prefix (C2SP tlog-tiles). One that was
+created is never rewritten: who creates it again must bring the same bytes. Only `checkpoint`
+and `log.json` are replaced, each at once. Follows log.md, section 4.8.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import threading
+import uuid
+from pathlib import Path
+from typing import Any, Final, Protocol
+from urllib.parse import unquote, urlsplit
+
+import httpx
+
+from tallystick.publish.errors import (
+    ExportAddressError,
+    ExportConflictError,
+    ExportUnavailableError,
+)
+from tallystick.tlog import MAX_ENTRY_BYTES, TILE_WIDTH
+
+MAX_OBJECT_BYTES: Final = TILE_WIDTH * (MAX_ENTRY_BYTES + 2)
+"""The longest entry bundle, 16.8 MB; of what is longer one byte more is read, and then refused."""
+TIMEOUT_SECONDS: Final = 30.0
+WRITING: Final = ".writing"
+"""Where files of a directory are written before they are complete."""
+CHECKPOINT: Final = "checkpoint"
+MANIFEST: Final = "log.json"
+MEDIA_TYPES: Final = {CHECKPOINT: "text/plain; charset=utf-8", MANIFEST: "application/json"}
+OCTETS: Final = "application/octet-stream"
+MUTABLE: Final = "max-age=1"
+IMMUTABLE: Final = "max-age=31536000, immutable"
+
+
+class ExportObjects(Protocol):
+    """The objects of one export; all methods may be called by several threads."""
+
+    @property
+    def url(self) -> str:
+        """The export's address, in one spelling."""
+        ...
+
+    def read_object(self, path: str) -> bytes | None:
+        """
+        Return the object at *path*; None where there is none.
+
+        Raises:
+            ExportUnavailableError: The place does not answer.
+        """
+        ...
+
+
+class WritableObjects(ExportObjects, Protocol):
+    """A place that an export can be written to."""
+
+    def create_object(self, path: str, data: bytes) -> bool:
+        """
+        Put *data* at *path*, unless the same bytes are there; return whether they were not.
+
+        Raises:
+            ExportConflictError: Other bytes are there.
+            ExportUnavailableError: The place does not answer, or refuses us.
+        """
+        ...
+
+    def replace_object(self, path: str, data: bytes) -> None:
+        """
+        Put *data* at *path* at once: whoever reads gets the old object or the new one.
+
+        Everything that was created before is there when the new object is.
+
+        Raises:
+            ExportUnavailableError: The place does not answer, or refuses us.
+        """
+        ...
+
+    def remove_below(self, folder: str) -> None:
+        """
+        Remove the objects below *folder*; it is no error where there are none.
+
+        Raises:
+            ExportUnavailableError: The place does not answer, or refuses us.
+        """
+        ...
+
+
+class DirectoryObjects:
+    """A directory: files appear complete, by hard link or rename, and survive a power cut."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.absolute()
+        self._touched: set[Path] = set()
+        self._lock = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        """The directory as a `file:` URL."""
+        return self._root.as_uri()
+
+    def read_object(self, path: str) -> bytes | None:
+        """Return the file's bytes; None where there is no file."""
+        try:
+            with (self._root / path).open("rb") as file:
+                return file.read(MAX_OBJECT_BYTES + 1)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+        except OSError as raised:
+            raise unavailable(self.url, raised) from raised
+
+    def create_object(self, path: str, data: bytes) -> bool:
+        """Write a file that is not there yet."""
+        known = self.read_object(path)
+        if known is not None:
+            check_same(path, known, data)
+            return False
+        target = self._root / path
+        try:
+            with self._written(data) as written:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                # A link never replaces; a rename would, if another exporter came first.
+                os.link(written, target)
+        except FileExistsError:
+            check_same(path, self.read_object(path) or b"", data)
+            return False
+        except OSError as raised:
+            raise unavailable(self.url, raised) from raised
+        with self._lock:
+            self._touched.add(target.parent)
+        return True
+
+    def replace_object(self, path: str, data: bytes) -> None:
+        """Sync the directories of what was created, then rename the new file into its place."""
+        target = self._root / path
+        try:
+            with self._lock:
+                touched, self._touched = self._touched, set()
+            for folder in sorted({above for leaf in touched for above in self._upwards(leaf)}):
+                sync_directory(folder)
+            with self._written(data) as written:
+                written.replace(target)
+            sync_directory(target.parent)
+        except OSError as raised:
+            raise unavailable(self.url, raised) from raised
+
+    def remove_below(self, folder: str) -> None:
+        """Remove a directory."""
+        try:
+            shutil.rmtree(self._root / folder)
+        except FileNotFoundError:
+            return
+        except OSError as raised:
+            raise unavailable(self.url, raised) from raised
+
+    @contextlib.contextmanager
+    def _written(self, data: bytes) -> Any:
+        """Yield a file of its own with *data*, on disk; what is left of it goes at the end."""
+        folder = self._root / WRITING
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / uuid.uuid4().hex
+        try:
+            with path.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    def _upwards(self, folder: Path) -> list[Path]:
+        return [folder, *(above for above in folder.parents if above.is_relative_to(self._root))]
+
+
+class StoreObjects:
+    """A bucket of S3 or what speaks its protocol; where and as whom is said by `AWS_…`."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            import obstore  # noqa: PLC0415 (an extra: only who names a bucket has it)
+            from obstore.store import S3Store  # noqa: PLC0415
+        except ImportError as missing:
+            raise ExportUnavailableError("install tallystick[s3] to use a bucket") from missing
+        self._url = url
+        self._obstore = obstore
+        try:
+            self._store = S3Store.from_url(url)
+        except (obstore.exceptions.BaseError, ValueError) as raised:
+            raise ExportAddressError(f"{url}: {first_line(raised)}") from raised
+
+    @property
+    def url(self) -> str:
+        """The bucket and prefix as an `s3:` URL."""
+        return self._url
+
+    def read_object(self, path: str) -> bytes | None:
+        """Return the object's bytes; None where there is none."""
+        try:
+            found = self._obstore.get(self._store, path)
+            if found.meta["size"] > MAX_OBJECT_BYTES:
+                end = MAX_OBJECT_BYTES + 1
+                return bytes(self._obstore.get_range(self._store, path, start=0, end=end))
+            return bytes(found.bytes())
+        except FileNotFoundError:
+            return None
+        except self._obstore.exceptions.BaseError as raised:
+            raise unavailable(self._url, raised) from raised
+
+    def create_object(self, path: str, data: bytes) -> bool:
+        """PUT with If-None-Match: what is there stays."""
+        try:
+            self._put(path, data, IMMUTABLE, mode="create")
+        except self._obstore.exceptions.AlreadyExistsError:
+            check_same(path, self.read_object(path) or b"", data)
+            return False
+        except self._obstore.exceptions.BaseError as raised:
+            raise unavailable(self._url, raised) from raised
+        return True
+
+    def replace_object(self, path: str, data: bytes) -> None:
+        """PUT; what was PUT before was durable when it was answered."""
+        try:
+            self._put(path, data, MUTABLE, mode="overwrite")
+        except self._obstore.exceptions.BaseError as raised:
+            raise unavailable(self._url, raised) from raised
+
+    def remove_below(self, folder: str) -> None:
+        """DELETE each object below *folder*."""
+        try:
+            for page in self._obstore.list(self._store, folder):
+                self._obstore.delete(self._store, [found["path"] for found in page])
+        except self._obstore.exceptions.BaseError as raised:
+            raise unavailable(self._url, raised) from raised
+
+    def _put(self, path: str, data: bytes, lifetime: str, *, mode: Any) -> None:
+        attributes: Any = {
+            "Content-Type": MEDIA_TYPES.get(path, OCTETS),
+            "Cache-Control": lifetime,
+        }
+        # Never in parts: a multipart upload is not conditional.
+        self._obstore.put(
+            self._store, path, data, mode=mode, attributes=attributes, use_multipart=False
+        )
+
+
+class WebObjects:
+    """The prefix of a log on a web server, to be read: a mirror, a bucket, a live log."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._client = httpx.Client(timeout=TIMEOUT_SECONDS, follow_redirects=False)
+
+    @property
+    def url(self) -> str:
+        """The prefix, without a slash at its end."""
+        return self._url
+
+    def read_object(self, path: str) -> bytes | None:
+        """GET; what is not found or gone is None."""
+        try:
+            with self._client.stream("GET", f"{self._url}/{path}") as answer:
+                if answer.status_code in {httpx.codes.NOT_FOUND, httpx.codes.GONE}:
+                    return None
+                if answer.status_code != httpx.codes.OK:
+                    raise ExportUnavailableError(
+                        f"{self._url}/{path} answers with status {answer.status_code}"
+                    )
+                body = bytearray()
+                for part in answer.iter_bytes():
+                    body += part
+                    if len(body) > MAX_OBJECT_BYTES:
+                        break
+                return bytes(body[: MAX_OBJECT_BYTES + 1])
+        except httpx.HTTPError as raised:
+            raise unavailable(self._url, raised) from raised
+
+
+def open_export(address: str) -> ExportObjects:
+    """
+    Return the objects of the export at *address*, which may be read.
+
+    Raises:
+        ExportAddressError: It is no directory, file:…, s3://… or https://….
+        ExportUnavailableError: The extra `tallystick[s3]` is needed and not installed.
+    """
+    if urlsplit(address).scheme in {"http", "https"}:
+        return WebObjects(address.rstrip("/"))
+    return open_destination(address)
+
+
+def open_destination(address: str) -> DirectoryObjects | StoreObjects:
+    """
+    Return the objects at *address*, which may be written.
+
+    Raises:
+        ExportAddressError: It is no directory, file:… or s3://….
+        ExportUnavailableError: The extra `tallystick[s3]` is needed and not installed.
+    """
+    parts = urlsplit(address)
+    if parts.scheme == "s3" and parts.netloc:
+        return StoreObjects(address.rstrip("/"))
+    if parts.scheme == "file" and parts.netloc in {"", "localhost"} and parts.path:
+        return DirectoryObjects(Path(unquote(parts.path)))
+    if not parts.scheme and address:
+        return DirectoryObjects(Path(address))
+    raise ExportAddressError(f"{address[:200]!r} is no place for an export")
+
+
+def check_same(path: str, known: bytes, data: bytes) -> None:
+    """
+    Check that the object that is there is the one that was to be created.
+
+    Raises:
+        ExportConflictError: It is not.
+    """
+    if known != data:
+        raise ExportConflictError(f"another {path} is there already", path=path)
+
+
+def sync_directory(folder: Path) -> None:
+    """Make the names in *folder* survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def unavailable(url: str, raised: Exception) -> ExportUnavailableError:
+    """Return the error that says why *url* cannot be used, in one line."""
+    return ExportUnavailableError(f"{url}: {first_line(raised)}")
+
+
+def first_line(raised: Exception) -> str:
+    """Return the first line of what *raised* says, or its kind where it says nothing."""
+    return str(raised).strip().partition("\n")[0][:300] or type(raised).__name__

@@ -1,0 +1,15 @@
+-- name: redact
+-- Erases what some leaves hide; the function writes the evidence of it.
+SELECT redacted, redacted_before, quarantined, standing, elsewhere, is_in_log
+FROM tally.redact_leaves_v1(%(log_id)s, %(indexes)s, %(actor)s, %(reason)s, %(legal_basis)s, %(whole_keys)s);
+
+-- name: indexes_of_key
+-- The leaves of a key that have a record to erase, or had one.
+SELECT tally.key_indexes_v1(%(log_id)s, %(source_table)s, ARRAY[%(source_key)s]);
+
+-- name: redacted_indexes
+-- Which of some leaves were erased; by primary key.
+SELECT w.log_name, r.leaf_index
+FROM unnest(%(log_names)s::text[], %(indexes)s::bigint[]) AS w (log_name, leaf_index)
+INNER JOIN tally.verification_logs AS l ON l.log_name = w.log_name
+INNER JOIN tally.redactions AS r ON r.log_id = l.log_id AND r.leaf_index = w.leaf_index;
