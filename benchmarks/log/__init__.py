@@ -10,6 +10,7 @@ MODULES: Final = (
     "proofs",
     "serving",
     "audit",
+    "key_index",
     "capture_bulk",
     "capture_single",
     "capture_clients",

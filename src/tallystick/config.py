@@ -71,6 +71,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least level that is logged."
     )
+    wal_lag_limit_mb: int = Field(
+        1024, ge=1, description="WAL that may wait to be read before it is warned of, in MB."
+    )
     outbox_webhook_hosts: tuple[str, ...] = Field(
         (), description="Hosts that webhooks may be sent to."
     )

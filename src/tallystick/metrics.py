@@ -99,6 +99,13 @@ LONGEST_TRANSACTION_SECONDS: Final = Gauge(
     multiprocess_mode="mostrecent",
 )
 
+WAL_LAG_BYTES: Final = Gauge(
+    "tally_wal_lag_bytes",
+    "WAL that is written and not yet read for sources captured from it.",
+    registry=REGISTRY,
+    multiprocess_mode="mostrecent",
+)
+
 SEALED_ROWS: Final = Counter("tally_sealed_rows", "Rows sealed.", ["log"], registry=REGISTRY)
 CHECKPOINTS: Final = Counter("tally_checkpoints", "Checkpoints signed.", ["log"], registry=REGISTRY)
 SEAL_ERRORS: Final = Counter("tally_seal_errors", "Looks that failed.", ["log"], registry=REGISTRY)

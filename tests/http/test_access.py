@@ -37,6 +37,7 @@ VALUES = {
     "tile": "000.p/1",
     "job": "00",
     "sink": "none",
+    "origin_hash": "00",
 }
 EVERY_ROUTE = [*NEEDS, *(("GET", path) for path in STATIC_NEEDS)]
 

@@ -28,8 +28,13 @@ COMMANDS: Final = (
     ("prove", "prove:prove", "Write the proof that a row's change stands in a log."),
     ("verify", "verify:verify", "Check a proof offline."),
     ("rows", "rows:rows", "The versions of a row, as the log holds them."),
+    ("disclose", "privacy:disclose", "Write what opens columns that a leaf hides."),
+    ("redact", "privacy:redact", "Erase what leaves hide; their proofs stay valid."),
     ("audit", "audits:audit", "Hash everything anew, and compare every row with the log."),
     ("reconcile", "audits:reconcile", "Compare a table with its log, and queue what differs."),
+    ("export", "exports:export", "Write a log as files that any web server can serve."),
+    ("check-export", "exports:check", "Check an export: every entry, every tile, the signatures."),
+    ("prune", "exports:prune", "Delete a log's old entries, which a checked export holds."),
 )
 GROUPS: Final = (
     (
@@ -43,7 +48,11 @@ GROUPS: Final = (
             ("pause", "logs:pause", "Stop sealing a log; capture and reading go on."),
             ("resume", "logs:resume", "Seal a paused log again."),
             ("freeze", "logs:freeze", "End a log: once its queue is empty, nothing follows."),
+            ("succeed", "lifecycle:succeed", "Continue a log in a new one, which takes its tables."),
+            ("shard", "lifecycle:shard", "Continue a log at each turn of a period."),
+            ("shards", "lifecycle:list_shards", "List the families of logs that turn."),
             ("recover", "logs:recover", "Take a failed log back to work after a clean audit."),
+            ("index", "indexes:index", "Seal the map of a log's keys, now or at an interval."),
         ),
     ),
     (
@@ -55,6 +64,7 @@ GROUPS: Final = (
             ("show", "sources:show_one", "Show one source."),
             ("check", "sources:check", "Validate sources now."),
             ("refresh", "sources:refresh", "Write a source's functions anew after DDL."),
+            ("move", "lifecycle:move", "Let a table feed another log from now on."),
             ("detach", "sources:detach", "End a source; its leaves stay."),
             ("requeue", "sources:requeue_rows", "Queue the present state of quarantined rows."),
         ),
@@ -62,7 +72,12 @@ GROUPS: Final = (
     (
         "key",
         "Keys: who signs.",
-        (("list", "keys:list_all", "List a log's public keys."),),
+        (
+            ("list", "keys:list_all", "List a log's public keys."),
+            ("create", "lifecycle:create", "Make another key for a log."),
+            ("activate", "lifecycle:activate", "Let a key sign from the next checkpoint on."),
+            ("retire", "lifecycle:retire", "Let a key sign no more."),
+        ),
     ),
     (
         "outbox",

@@ -24,6 +24,7 @@ Item = TypeVar("Item")
 OPS = {"I": "insert", "U": "update", "D": "delete", "T": "truncate", "A": "append", "C": "control"}
 VIAS = {
     "t": "trigger",
+    "w": "wal",
     "p": "poll",
     "b": "backfill",
     "r": "reconcile",
@@ -120,12 +121,16 @@ class Consistency(LogBody, frozen=True, kw_only=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One leaf; *record* is the record in it, null where it is none."""
+    """
+    One leaf; *record* is the record in it, null where it is none. *redacted*: true, where what
+    it hid was erased, and left out elsewhere.
+    """
 
     index: int
     leaf: str
     leaf_hash: str
     record: dict[str, Any] | None
+    redacted: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class OneEntry(LogBody, frozen=True, kw_only=True):
@@ -135,10 +140,14 @@ class OneEntry(LogBody, frozen=True, kw_only=True):
     leaf: str
     leaf_hash: str
     record: dict[str, Any] | None
+    redacted: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class Version(msgspec.Struct, frozen=True):
-    """One leaf of a row, in the log *log_name*; *at* is null where the leaf is no record."""
+    """
+    One leaf of a row, in the log *log_name*; *at* is null where the leaf is no record.
+    *redacted*: true, where what it hid was erased, and left out elsewhere.
+    """
 
     index: int
     log_name: str
@@ -149,6 +158,7 @@ class Version(msgspec.Struct, frozen=True):
     at: str | None
     leaf_hash: str
     record: dict[str, Any] | None
+    redacted: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class CheckpointItem(msgspec.Struct, frozen=True):
@@ -238,6 +248,8 @@ class SourceItem(msgspec.Struct, frozen=True):
     problem: dict[str, Any] | None
     created_at: str
     note: str | None
+    clear_columns: list[str] | msgspec.UnsetType = msgspec.UNSET
+    personal_columns: list[str] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Page(Body, Generic[Item], frozen=True, kw_only=True):
@@ -405,4 +417,8 @@ def source_item(source: Source) -> SourceItem:
         problem=source.problem,
         created_at=format_time(source.created_at),
         note=source.note,
+        clear_columns=msgspec.UNSET if source.clear_columns is None else source.clear_columns,
+        personal_columns=msgspec.UNSET
+        if source.personal_columns is None
+        else source.personal_columns,
     )

@@ -7,6 +7,7 @@ problem document; what nobody expected becomes one that says nothing.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -43,7 +44,20 @@ from tallystick.http.problems import (
     problem_of,
     status_of,
 )
-from tallystick.http.routes import audits, documents, events, leaves, logs, operations, sinks, trees
+from tallystick.http.routes import (
+    audits,
+    documents,
+    events,
+    histories,
+    leaves,
+    lifecycle,
+    logs,
+    operations,
+    privacy,
+    sinks,
+    trees,
+    witness,
+)
 from tallystick.http.scopes import NEEDS
 from tallystick.http.services import Services
 from tallystick.http.static import StaticTree
@@ -92,10 +106,14 @@ ROUTES: Final = [
     leaves.get_entry,
     leaves.get_rows,
     leaves.search,
+    histories.get_history,
     events.get_events,
     *logs.ROUTES,
+    *lifecycle.ROUTES,
     *audits.ROUTES,
+    *privacy.ROUTES,
     *sinks.ROUTES,
+    *witness.ROUTES,
     *operations.ROUTES,
     *documents.ROUTES,
 ]
@@ -105,16 +123,16 @@ def create_app(services: Services, *, pages: Pages | None = None) -> ASGIApp:
     """
     Return the ASGI application of one server.
 
-    It starts and stops the publisher's and the notifier's threads with its lifespan.
+    It starts and stops the publisher's, the notifier's and the door's threads with its lifespan.
     """
     api = make_api(services)
     static = StaticTree(services.publisher, services.authorizer)
     if pages is None:
-        return ObservedApp(api, static)
+        return ObservedApp(api, static, services.door)
     explorer = pages.make(
         services.publisher, services.authorizer.is_operator, lambda error: status_of(type(error))
     )
-    return ObservedApp(mount(api, explorer, pages.is_page), static)
+    return ObservedApp(mount(api, explorer, pages.is_page), static, services.door)
 
 
 def make_api(services: Services) -> Litestar:
@@ -126,7 +144,10 @@ def make_api(services: Services) -> Litestar:
     async def run(_app: Litestar) -> AsyncIterator[None]:
         services.publisher.start()
         services.notifier.start()
+        services.door.start(asyncio.get_running_loop())
         yield
+        # Before the publisher: those who wait are answered, and their answers need the loop.
+        await services.door.stop()
         jobs.stop()
         services.notifier.stop()
         services.publisher.stop()
@@ -214,7 +235,7 @@ async def guard(connection: AnyConnection, handler: BaseRouteHandler) -> None:
     head = None
     if need.opened is not None:
         log_name = connection.path_params["log"]
-        head = services.publisher.heads.by_name.get(log_name)
+        head = services.publisher.heads.find(log_name)
         if head is None:
             if route == EXISTS:
                 return

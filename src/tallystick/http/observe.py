@@ -16,6 +16,7 @@ import structlog
 from litestar.types import ASGIApp, Message, Receive, Send
 
 from tallystick import metrics
+from tallystick.http.push import PUSH_ROUTE, PushDoor, parse_push
 from tallystick.http.static import StaticTree, parse_static, problem_answer, respond
 from tallystick.seal.errors import InvalidRequestError
 
@@ -30,11 +31,12 @@ logger = structlog.get_logger("tallystick.http.access")
 
 
 class ObservedApp:
-    """The server's ASGI application: static trees, and the framework behind them."""
+    """The server's ASGI application: static trees, the push door, and the framework behind them."""
 
-    def __init__(self, app: ASGIApp, static: StaticTree) -> None:
+    def __init__(self, app: ASGIApp, static: StaticTree, door: PushDoor) -> None:
         self._app = app
         self._static = static
+        self._door = door
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer one request, count it and log it; pass what is no request through."""
@@ -69,6 +71,10 @@ class ObservedApp:
         if target is not None:
             await self._static(target, scope, receive, send)
             return target.route
+        log_name = parse_push(scope["path"])
+        if log_name is not None:
+            await self._door(log_name, scope, receive, send)
+            return PUSH_ROUTE
         with structlog.contextvars.bound_contextvars(request_id=request_id.decode()):
             await self._app(scope, receive, send)
         return str(scope.get("path_template") or NO_ROUTE)

@@ -52,6 +52,9 @@ ADMIN: Final = Need("log:admin")
 AUDIT: Final = Need("log:audit")
 OWN: Final = Need(own=True)
 
+PUSH_NEEDS: Final = {("POST", "/logs/{log}/add"): Need("log:append")}
+"""The push door, which is answered without the framework too."""
+
 STATIC_NEEDS: Final[dict[str, Need]] = {
     "/logs/{log}/checkpoint": HASHES,
     "/logs/{log}/tile/{level}/{tile}": HASHES,
@@ -64,6 +67,11 @@ NEEDS: Final[dict[tuple[str, str], Need]] = {
     ("POST", "/logs"): ADMIN,
     ("PATCH", "/logs/{log}"): ADMIN,
     ("POST", "/logs/{log}/freeze"): ADMIN,
+    ("POST", "/logs/{log}/succeed"): ADMIN,
+    ("POST", "/logs/{log}/keys"): ADMIN,
+    ("POST", "/logs/{log}/keys/{key_id}/activate"): ADMIN,
+    ("POST", "/logs/{log}/keys/{key_id}/retire"): ADMIN,
+    ("POST", "/logs/{log}/sources/{table}/move"): ADMIN,
     ("GET", "/logs/{log}/root"): HASHES,
     ("GET", "/logs/{log}/size"): HASHES,
     ("GET", "/logs/{log}/exists"): HASHES,
@@ -78,10 +86,13 @@ NEEDS: Final[dict[tuple[str, str], Need]] = {
     ("GET", "/logs/{log}/entries/{index}"): ENTRIES,
     ("GET", "/logs/{log}/rows"): ENTRIES,
     ("GET", "/logs/{log}/search"): ENTRIES,
+    ("GET", "/logs/{log}/history"): ENTRIES,
     ("POST", "/logs/{log}/audit"): AUDIT,
     ("POST", "/logs/{log}/reconcile"): AUDIT,
     ("GET", "/logs/{log}/jobs/{job}"): AUDIT,
     ("GET", "/logs/{log}/findings"): AUDIT,
+    ("POST", "/logs/{log}/disclose"): ADMIN,
+    ("POST", "/logs/{log}/redact"): ADMIN,
     ("GET", "/logs/{log}/sources"): READ,
     ("POST", "/logs/{log}/sources"): ADMIN,
     ("PATCH", "/logs/{log}/sources/{table}"): ADMIN,
@@ -90,6 +101,8 @@ NEEDS: Final[dict[tuple[str, str], Need]] = {
     ("POST", "/api/v1/sinks/{sink}/pause"): ADMIN,
     ("POST", "/api/v1/sinks/{sink}/resume"): ADMIN,
     ("POST", "/api/v1/sinks/{sink}/skip"): ADMIN,
+    ("POST", "/api/v1/witness/add-checkpoint"): PUBLIC,
+    ("GET", "/api/v1/witness/{origin_hash}/checkpoint"): PUBLIC,
     ("GET", "/api/v1/events"): OWN,
     ("GET", "/api/v1/health"): PUBLIC,
     ("GET", "/api/v1/health/live"): PUBLIC,

@@ -22,6 +22,7 @@ from tallystick.config import Settings
 from tallystick.db import Database
 from tallystick.http.app import Pages, create_app
 from tallystick.http.authorize import OPERATOR_KEY_FILE, load_authorizer
+from tallystick.http.push import PushDoor
 from tallystick.http.services import Services
 from tallystick.outbox import EventNotifier
 from tallystick.publish import Publisher
@@ -63,14 +64,17 @@ def make_services(
     settings: Settings, database: Database, read_database: Database | None = None
 ) -> Services:
     """Return the slices over *database* as the handlers want them."""
+    publisher = Publisher(
+        database, read_database=read_database, tile_cache_mb=settings.tile_cache_mb
+    )
+    authorizer = load_authorizer(operator_key_path(settings))
     return Services(
         database=database,
-        publisher=Publisher(
-            database, read_database=read_database, tile_cache_mb=settings.tile_cache_mb
-        ),
-        authorizer=load_authorizer(operator_key_path(settings)),
+        publisher=publisher,
+        authorizer=authorizer,
         keys=KeyRing(settings.keys.absolute()),
         notifier=EventNotifier(database),
+        door=PushDoor(database, publisher, authorizer, max_backlog=settings.max_backlog),
         origin_prefix=settings.origins,
     )
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tallystick.db import Database
 from tallystick.http.authorize import Authorizer
+from tallystick.http.push import PushDoor
 from tallystick.outbox import EventNotifier
 from tallystick.publish import Publisher
 from tallystick.seal.logs import KeyRing
@@ -20,4 +21,5 @@ class Services:
     authorizer: Authorizer
     keys: KeyRing
     notifier: EventNotifier
+    door: PushDoor
     origin_prefix: str

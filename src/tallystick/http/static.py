@@ -19,7 +19,7 @@ from litestar.types import Receive, Scope, Send
 from tallystick.errors import Error
 from tallystick.http.authorize import Authorizer, check_need
 from tallystick.http.errors import MethodNotAllowedError, RouteNotFoundError
-from tallystick.http.problems import MEDIA_TYPE, problem_of
+from tallystick.http.problems import MEDIA_TYPE, Problem, problem_of
 from tallystick.http.scopes import STATIC_NEEDS, Need
 from tallystick.publish import PublishedHead, Publisher
 from tallystick.publish.errors import TileNotFoundError
@@ -189,12 +189,15 @@ def cache_headers(is_open: bool, lifetime: bytes) -> Headers:  # noqa: FBT001 --
 def problem_answer(error: Error) -> Answer:
     """Return the problem document of *error*, open to pages of any origin as the rest is."""
     problem = problem_of(error)
-    headers = [
-        *CORS,
+    return Answer(problem.status, [*CORS, *problem_headers(problem)], problem.body())
+
+
+def problem_headers(problem: Problem) -> Headers:
+    """Return the headers of a problem document."""
+    return [
         (b"content-type", MEDIA_TYPE.encode()),
         *((name.lower().encode(), value.encode()) for name, value in problem.headers.items()),
     ]
-    return Answer(problem.status, headers, problem.body())
 
 
 async def respond(send: Send, answer: Answer, *, with_body: bool) -> None:

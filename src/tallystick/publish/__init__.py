@@ -6,6 +6,7 @@ This list is what others may use.
 
 from tallystick.outbox import register_topics
 from tallystick.publish.heads import Heads, PublishedHead
+from tallystick.publish.histories import history_file
 from tallystick.publish.publisher import MAX_PROOFS, Publisher
 from tallystick.publish.values import (
     FoundLeaf,
@@ -33,6 +34,13 @@ __all__ = [
     "SearchFilter",
     "SearchPage",
     "SignedCheckpoint",
+    "history_file",
 ]
 
-register_topics({"log.published": "log:read", "witness.conflict": "log:read"})
+register_topics(
+    {
+        "log.published": "log:read",
+        "witness.conflict": "log:read",
+        "witness.cleared": "log:read",
+    }
+)

@@ -9,6 +9,10 @@ Errors of publishing (log.md, sections 3.3, 4.4 and 6).
     ├── TileNotFoundError          the published tree has no such tile
     ├── PrunedError                below the log's minimum index
     ├── RedactedError              the plain record was erased
+    ├── MapNotFoundError           no map of the log's keys is sealed and published
+    ├── KeyNotCoveredError         the table's leaves are digests, which no map covers
+    ├── HistoryTooLargeError       more versions than one file shows
+    ├── DamagedMapError            what is kept for a map does not lead to its sealed root
     ├── NothingHiddenError         the leaf commits to no such column
     ├── RecordDamagedError         the record beside the leaf does not open it
     ├── DamagedTreeError           a tile of the published tree is not stored
@@ -87,6 +91,30 @@ class NothingHiddenError(Error):
 
 class RecordDamagedError(Error):
     """The record kept beside the leaf is gone without a redaction, or does not open it."""
+
+    kind = Kind.DAMAGED
+
+
+class MapNotFoundError(Error):
+    """No map of the log's keys is sealed and published; `tally log index` makes one."""
+
+    kind = Kind.NOT_FOUND
+
+
+class KeyNotCoveredError(Error):
+    """Leaves of this table are digests, which show no key: a map does not cover them."""
+
+    kind = Kind.UNPROCESSABLE
+
+
+class HistoryTooLargeError(Error):
+    """The key has more versions than one history file shows."""
+
+    kind = Kind.UNPROCESSABLE
+
+
+class DamagedMapError(Error):
+    """What is kept for the map does not lead to its sealed root; `tally log index --anew`."""
 
     kind = Kind.DAMAGED
 

@@ -43,6 +43,7 @@ class PublishedHead:
     cosignature_lines: list[str]
     cosignature_count: int
     version: str
+    family: str | None = None
     checkpoint: bytes = field(init=False)
     etag: str = field(init=False)
 
@@ -71,6 +72,7 @@ class Heads:
         self.by_name: Mapping[str, PublishedHead] = MappingProxyType(
             {head.log_name: head for head in by_id.values()}
         )
+        self._by_family = {head.family: head for head in by_id.values() if head.family}
 
     def with_changes(self, changed: Iterable[PublishedHead]) -> Heads:
         """
@@ -87,15 +89,20 @@ class Heads:
 
     def get(self, log_name: str) -> PublishedHead:
         """
-        Return the head of a log.
+        Return the head of a log, or of the current log of a family of shards.
 
         Raises:
             LogNotFoundError: There is no log of this name.
         """
-        head = self.by_name.get(log_name)
+        head = self.find(log_name)
         if head is None:
             raise LogNotFoundError(f"there is no log {log_name[:48]!r}")
         return head
+
+    def find(self, log_name: str) -> PublishedHead | None:
+        """Return the head of a log or of a family's current log; None where there is none."""
+        # No log and no family have one name.
+        return self.by_name.get(log_name) or self._by_family.get(log_name)
 
     def chain(self, head: PublishedHead) -> list[PublishedHead]:
         """Return *head* behind the logs that it continues, the oldest first."""

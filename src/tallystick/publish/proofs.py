@@ -15,7 +15,7 @@ from typing import Final
 
 from tallystick.publish.errors import LeafNotFoundError, SizeTooLargeError
 from tallystick.publish.heads import PublishedHead
-from tallystick.publish.tiles import TileStore, edge_tiles, proof_tiles
+from tallystick.publish.tiles import TileStore, edge_tiles, growth_tiles, proof_tiles
 from tallystick.publish.values import GrowthProof, LeafProof
 from tallystick.seal.errors import InvalidRequestError
 from tallystick.seal.logs import LogId
@@ -105,16 +105,7 @@ def prove_growth(
     """
     if old_size > new_size:
         raise InvalidRequestError(f"the old size {old_size} is beyond the new size {new_size}")
-    wanted = [*edge_tiles(old_size), *edge_tiles(new_size)]
-    if old_size:
-        wanted = [*proof_tiles(LeafIndex(old_size - 1), new_size), *wanted]
-    # A tile may be asked for at two widths; the wider one answers for both.
-    widest: dict[tuple[int, int], Tile] = {}
-    for tile in wanted:
-        known = widest.get((tile.level, tile.index))
-        if known is None or known.width < tile.width:
-            widest[tile.level, tile.index] = tile
-    rows = tiles.fetch(head.log_id, list(widest.values()))
+    rows = tiles.fetch(head.log_id, growth_tiles(old_size, new_size))
     return GrowthProof(
         old_size=old_size,
         old_root=edge_root(edge_from_tiles(rows, old_size)),

@@ -130,6 +130,11 @@ class Publisher:
     # Heads ---------------------------------------------------------------------------------
 
     @property
+    def read_database(self) -> Database:
+        """Where everything is read: a replica, or the database itself."""
+        return self._database
+
+    @property
     def is_loaded(self) -> bool:
         """Whether the heads were read at least once."""
         return self._is_loaded
@@ -314,6 +319,7 @@ class Publisher:
         Raises:
             SizeTooLargeError: *size* is beyond the published head.
             LeafNotFoundError: That tree has no such leaf.
+            PrunedError: It has none that is kept; what was pruned is known by its index alone.
         """
         of_size = proofs.check_size(head, size)
         indexes = self._database.read(
@@ -322,9 +328,7 @@ class Publisher:
             )
         )
         if not indexes:
-            raise LeafNotFoundError(
-                f"log {head.log_name} has no leaf of this hash in its tree of {of_size} leaves"
-            )
+            raise unknown_leaf(head, f"leaf of this hash in its tree of {of_size} leaves")
         return FoundLeaf(
             proof=self.prove_index(head, indexes[0], of_size),
             count=len(indexes),
@@ -341,6 +345,7 @@ class Publisher:
         Raises:
             SizeTooLargeError: *size* is beyond the published head.
             LeafNotFoundError: That tree has no such leaf of the key.
+            PrunedError: It has none that is kept.
             InvalidRequestError: *version* is none of these.
         """
         of_size = proofs.check_size(head, size)
@@ -348,10 +353,31 @@ class Publisher:
             lambda tx: indexes_of_row(tx, head, key, version=version, size=of_size)
         )
         if not found:
-            raise LeafNotFoundError(
-                f"log {head.log_name} has no such leaf of this key in its tree of {of_size} leaves"
-            )
+            raise unknown_leaf(head, f"such leaf of this key in its tree of {of_size} leaves")
         return self.prove_indexes(head, found, of_size)
+
+    def log_of_row(
+        self,
+        head: PublishedHead,
+        key: RowKey,
+        version: str | LeafIndex = "last",
+        *,
+        may_follow: Callable[[PublishedHead], bool] = lambda _: True,
+    ) -> PublishedHead:
+        """
+        Return the log that `prove_row` finds the *version* of a row in: this one, or where it has
+        no leaf of the row the next older one that it continues; for `first` the oldest that has.
+
+        It is *head* where none has any, and where *version* is an index.
+        """
+        chain = self._readable_chain(head, may_follow)
+        if isinstance(version, int) or len(chain) == 1:
+            return head
+        for log in chain if version == "first" else reversed(chain):
+            look = partial(store.last_index_of_key, log_id=log.log_id, key=key, size=log.size)
+            if self._database.read(look) is not None:
+                return log
+        return head
 
     def prove_growth(
         self, head: PublishedHead, old: int | Hash, new: int | Hash | None = None
@@ -388,14 +414,22 @@ class Publisher:
             raise RootNotFoundError(f"log {head.log_name} has another root at size {old.new_size}")
 
     def find_leaf(self, head: PublishedHead, leaf_hash: bytes) -> bool:
-        """Return whether the published tree has a leaf of this hash."""
-        return bool(
+        """
+        Return whether the published tree has a leaf of this hash.
+
+        Raises:
+            PrunedError: It has none that is kept; what was pruned is known by its index alone.
+        """
+        is_found = bool(
             self._database.read(
                 lambda tx: store.indexes_of_hash(
                     tx, head.log_id, leaf_hash, size=head.size, limit=1
                 )
             )
         )
+        if not is_found and head.minimum_index:
+            raise unknown_leaf(head, "leaf of this hash")
+        return is_found
 
     def find_root(self, head: PublishedHead, root: bytes) -> TreeSize | None:
         """Return the size at which *root* was signed; None where it never was."""
@@ -509,6 +543,7 @@ class Publisher:
         Raises:
             SizeTooLargeError: *size* is beyond the published head.
             LeafNotFoundError: No leaf of the key is known by then.
+            PrunedError: None that is kept; one that was replaced before then may be pruned.
         """
         of_size = proofs.check_size(head, size)
         for log in reversed(self._readable_chain(head, may_follow)):
@@ -521,6 +556,9 @@ class Publisher:
                     exists=version.op not in {DELETE_LETTER, TRUNCATE_LETTER},
                     proof=self.prove_index(log, version.index, log_size),
                 )
+            if log.minimum_index:
+                # What it said of the row may be pruned, so an older log's word is not the last.
+                raise unknown_leaf(log, f"leaf of this key in its tree of {log_size} leaves")
         raise LeafNotFoundError(f"log {head.log_name} knows no row of this key at size {of_size}")
 
     def search(
@@ -554,6 +592,16 @@ class Publisher:
                 break
             chain.insert(0, before)
         return chain
+
+
+def unknown_leaf(head: PublishedHead, what: str) -> LeafNotFoundError | PrunedError:
+    """Return that the log has no such leaf; of a pruned log nobody can say that."""
+    if head.minimum_index:
+        return PrunedError(
+            f"log {head.log_name} keeps no {what}, and has pruned entries below"
+            f" {head.minimum_index}"
+        )
+    return LeafNotFoundError(f"log {head.log_name} has no {what}")
 
 
 def pruned(head: PublishedHead) -> PrunedError:

@@ -11,8 +11,9 @@ SELECT
     SELECT DISTINCT ON (s.witness_name) s.line FROM tally.cosignatures AS s
     WHERE s.log_id = k.log_id AND s.tree_size = k.tree_size
     ORDER BY s.witness_name, s.signed_at_seconds DESC LIMIT 60),
-  w.cosignatures, l.xmin::text
+  w.cosignatures, concat_ws(' ', l.xmin, f.family), f.family
 FROM tally.verification_logs AS l
+LEFT JOIN tally.log_shards AS f ON f.log_id = l.log_id
 LEFT JOIN tally.published_checkpoints AS p ON p.log_id = l.log_id
 -- Before its first quorum a log has published the empty tree.
 INNER JOIN tally.checkpoints AS k ON k.log_id = l.log_id AND k.tree_size = coalesce(p.tree_size, 0)
@@ -23,7 +24,7 @@ CROSS JOIN LATERAL (
 LEFT JOIN unnest(
   %(log_ids)s::integer[], %(sizes)s::bigint[], %(cosignatures)s::bigint[], %(versions)s::text[]
 ) AS known (log_id, tree_size, cosignatures, version) ON known.log_id = l.log_id
-WHERE (k.tree_size, w.cosignatures, l.xmin::text)
+WHERE (k.tree_size, w.cosignatures, concat_ws(' ', l.xmin, f.family))
   IS DISTINCT FROM (known.tree_size, known.cosignatures, known.version);
 
 -- name: tiles
@@ -158,6 +159,54 @@ WHERE (%(source_table)s::text IS NULL OR m.source_table = %(source_table)s)
     FROM (SELECT tally.leaf_record(m.leaf)) AS r (record)
   ) ELSE true END
 ORDER BY m.leaf_index DESC LIMIT %(limit)s;
+
+-- name: map_served
+-- The newest map whose leaf is in the published tree; there are at most two that could be.
+SELECT k.tree_size, k.root_hash, k.leaf_index
+FROM (
+  SELECT m.tree_size, m.root_hash, coalesce(m.leaf_index, tally.map_leaf(m.log_id, m.tree_size, m.seq)) AS leaf_index
+  FROM tally.key_index_maps AS m WHERE m.log_id = %(log_id)s ORDER BY m.tree_size DESC LIMIT 2
+) AS k
+WHERE k.leaf_index < %(published)s
+ORDER BY k.tree_size DESC LIMIT 1;
+
+-- name: map_entries
+-- One bucket of a map, side by side.
+SELECT coalesce(string_agg(c.key_hash || c.chain, ''::bytea ORDER BY c.key_hash), ''::bytea)
+FROM (
+  SELECT e.key_hash, CASE WHEN e.at_size <= %(map_size)s THEN e.chain ELSE e.former_chain END AS chain
+  FROM tally.key_index_entries AS e
+  WHERE e.log_id = %(log_id)s
+    AND e.key_hash BETWEEN substr(int4send(%(bucket)s), 3) AND substr(int4send(%(bucket)s), 3) || decode(repeat('ff', 30), 'hex')
+) AS c
+WHERE c.chain IS NOT NULL;
+
+-- name: map_tiles
+-- Some tiles of the tree over a map's buckets.
+SELECT c.level, c.tile_index, c.hashes
+FROM (
+  SELECT t.level, t.tile_index, CASE WHEN t.at_size <= %(map_size)s THEN t.hashes ELSE t.former_hashes END AS hashes
+  FROM unnest(%(levels)s::smallint[], %(indexes)s::smallint[]) AS w (level, tile_index)
+  INNER JOIN tally.key_index_tiles AS t ON t.log_id = %(log_id)s AND t.level = w.level AND t.tile_index = w.tile_index
+) AS c
+WHERE c.hashes IS NOT NULL;
+
+-- name: map_excludes
+-- Whether leaves of a table, or of the key itself, are digests, which a map does not cover.
+SELECT EXISTS (
+  SELECT FROM tally.verification_sources AS s
+  WHERE s.log_id = %(log_id)s AND s.source_table = %(source_table)s AND s.leaf_form <> 'record'
+) OR EXISTS (
+  SELECT FROM tally.merkle_log AS m
+  WHERE m.log_id = %(log_id)s AND m.source_table = %(source_table)s AND m.source_key = %(source_key)s
+    AND m.leaf_index < %(map_size)s AND NOT tally.is_indexed(m.leaf));
+
+-- name: key_leaves
+-- The leaves of a key that a map covers, in their order.
+SELECT m.leaf_index, m.leaf, m.leaf_hash FROM tally.merkle_log AS m
+WHERE m.log_id = %(log_id)s AND m.source_table = %(source_table)s AND m.source_key = %(source_key)s
+  AND m.leaf_index < %(map_size)s AND tally.is_indexed(m.leaf)
+ORDER BY m.leaf_index LIMIT %(limit)s;
 
 -- name: witnesses
 -- Who is asked to cosign a log's checkpoints.

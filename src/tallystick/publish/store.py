@@ -19,6 +19,7 @@ from tallystick.publish.values import (
     SignedCheckpoint,
     WitnessState,
 )
+from tallystick.seal.index import MapTiles
 from tallystick.seal.logs import LogId
 from tallystick.tlog import Hash, LeafIndex, Tile, TreeSize
 
@@ -46,6 +47,11 @@ class Queries:
     row_history: Query
     row_at: Query
     search: Query
+    map_served: Query
+    map_entries: Query
+    map_tiles: Query
+    map_excludes: Query
+    key_leaves: Query
     witnesses: Query
     health: Query
     log_gauges: Query
@@ -62,6 +68,15 @@ class Entry:
     index: LeafIndex
     leaf: bytes
     leaf_hash: Hash
+
+
+@dataclass(frozen=True, slots=True)
+class ServedMap:
+    """A sealed map of a log's keys: what it covers, its root, and where its leaf stands."""
+
+    size: TreeSize
+    root: Hash
+    leaf_index: LeafIndex
 
 
 def listen(tx: Transaction) -> None:
@@ -234,6 +249,47 @@ def search(
             "limit": limit,
         },
     )
+
+
+def map_served(tx: Transaction, log_id: LogId, *, published: TreeSize) -> ServedMap | None:
+    """Return the newest map whose leaf is among the *published*; None where there is none."""
+    return tx.row(ServedMap, SQL.map_served, {"log_id": log_id, "published": published})
+
+
+def map_entries(tx: Transaction, log_id: LogId, *, map_size: int, bucket: int) -> bytes:
+    """Return the entries of one bucket of a map, side by side."""
+    parameters = {"log_id": log_id, "map_size": map_size, "bucket": bucket}
+    return bytes(tx.value(SQL.map_entries, parameters))
+
+
+def map_tiles(
+    tx: Transaction, log_id: LogId, *, map_size: int, places: Sequence[tuple[int, int]]
+) -> MapTiles:
+    """Return tiles of the tree over a map's buckets, by level and index, as far as stored."""
+    found = tx.rows(
+        lambda level, index, hashes: ((int(level), int(index)), bytes(hashes)),
+        SQL.map_tiles,
+        {
+            "log_id": log_id,
+            "map_size": map_size,
+            "levels": [level for level, _ in places],
+            "indexes": [index for _, index in places],
+        },
+    )
+    return MapTiles(dict(found))
+
+
+def map_excludes(tx: Transaction, log_id: LogId, key: RowKey, *, map_size: int) -> bool:
+    """Return whether leaves of the key, or of its table, are digests."""
+    return bool(tx.value(SQL.map_excludes, {**_key(log_id, key), "map_size": map_size}))
+
+
+def key_leaves(
+    tx: Transaction, log_id: LogId, key: RowKey, *, map_size: int, limit: int
+) -> list[Entry]:
+    """Return the leaves of *key* that a map covers, the oldest first, at most *limit*."""
+    parameters = {**_key(log_id, key), "map_size": map_size, "limit": limit}
+    return tx.rows(Entry, SQL.key_leaves, parameters)
 
 
 def witnesses(tx: Transaction, log_id: LogId, *, after: str, limit: int) -> list[WitnessState]:

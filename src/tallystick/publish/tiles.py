@@ -169,6 +169,20 @@ def proof_tiles(index: LeafIndex, size: TreeSize) -> list[Tile]:
     return list(dict.fromkeys([*path_tiles(index, size), *edge_tiles(size)]))
 
 
+def growth_tiles(old_size: TreeSize, new_size: TreeSize) -> list[Tile]:
+    """All tiles that a proof of growth needs, and both roots; each once, at its widest."""
+    wanted = [*edge_tiles(old_size), *edge_tiles(new_size)]
+    if old_size:
+        wanted = [*proof_tiles(LeafIndex(old_size - 1), new_size), *wanted]
+    # A tile may be asked for at two widths; the wider one answers for both.
+    widest: dict[tuple[int, int], Tile] = {}
+    for tile in wanted:
+        known = widest.get((tile.level, tile.index))
+        if known is None or known.width < tile.width:
+            widest[tile.level, tile.index] = tile
+    return list(widest.values())
+
+
 def is_in_tree(tile: Tile, size: TreeSize) -> bool:
     """Whether the tree of *size* leaves has every hash of *tile*."""
     return tile.index * TILE_WIDTH + tile.width <= size >> TILE_HEIGHT * tile.level

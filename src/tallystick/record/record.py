@@ -42,7 +42,9 @@ MAX_VALUE_BYTES: Final = 8_192
 """Longer values stand in a record as length and digest."""
 
 ROW_OPS: Final = frozenset(["insert", "update", "delete", "truncate"])
-ROW_VIAS: Final = frozenset(["trigger", "poll", "backfill", "reconcile"])
+ROW_VIAS: Final = frozenset(["trigger", "poll", "backfill", "reconcile", "wal"])
+WAL_VIA: Final = "wal"
+"""The WAL does not say who logged in: these records, and no others, have no role."""
 
 _LOG_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,47}")
 _IDENTIFIER: Final = r'(?:[a-z_][a-z0-9_]*|"(?:[^"\0]|"")+")'
@@ -80,7 +82,7 @@ class Change:
     key: Sequence[str]
     at: str
     tx: str
-    role: str
+    role: str | None
     actor: str | None = None
     row: Mapping[str, str | None] | None = None
     private_columns: AbstractSet[str] = frozenset()
@@ -105,7 +107,7 @@ class Record:
     key: tuple[str, ...]
     at: str
     tx: str
-    role: str
+    role: str | None
     actor: str | None
     row: Mapping[str, str | None] | None
     private: Mapping[str, str]
@@ -259,7 +261,7 @@ def _read_record(value: Any) -> Record:
         key=_read_key(members["key"]),
         at=read_time(members["at"], what="at", error=MalformedRecordError),
         tx=_read_transaction(members["tx"]),
-        role=read_text(members["role"], what="role", error=MalformedRecordError),
+        role=read_optional_text(members["role"], what="role", error=MalformedRecordError),
         actor=read_optional_text(members["actor"], what="actor", error=MalformedRecordError),
         row=row,
         private=private,
@@ -271,7 +273,9 @@ def _read_record(value: Any) -> Record:
 
 
 def _check_op(record: Record) -> None:
-    """Check what the operation demands of the other members."""
+    """Check what way and operation demand of the other members."""
+    if (record.role is None) != (record.via == WAL_VIA):
+        raise MalformedRecordError("role is null if and only if via is wal")
     if record.op in CONTROL_OPS:
         fits = record.via == "control" and not record.key
     elif record.op == "truncate":

@@ -83,6 +83,8 @@ SETTINGS: Mapping[str, str] = {
     "unix_socket_permissions": "0700",
     "password_encryption": "scram-sha-256",
     "wal_compression": "on",
+    # Sources may be captured by logical decoding; inserts write no more for it.
+    "wal_level": "logical",
     # Sealing writes 800 bytes of WAL a row: fewer checkpoints write fewer full pages, and
     # segments that are kept need not be filled with zeros again.
     "max_wal_size": "4GB",

@@ -23,15 +23,18 @@ from tallystick.db.migrate import check_migrated
 from tallystick.errors import Error
 from tallystick.outbox import OutboxSettings, SinkSettings, run_outbox
 from tallystick.runtime.house import origin_prefix
+from tallystick.runtime.lifecycle import run_lifecycle
 from tallystick.runtime.place import database_url
 from tallystick.runtime.sourcing import run_sources
+from tallystick.runtime.wal import read_wal, tend_wal_sources
+from tallystick.runtime.witnessing import run_witnesses
 from tallystick.seal.logs import KeyRing, outbox_signer
 from tallystick.seal.sequencer import SealObserver, SealResult, SequencerWorker
 
 STOP_SECONDS: Final = 18.0
 """What is in flight is finished within 20 s of the signal (log.md, section 6.4)."""
-SPARE_CONNECTIONS: Final = 6
-"""Besides one for each sealing thread: probe, sources, outbox, its deliveries, keys."""
+SPARE_CONNECTIONS: Final = 8
+"""Besides one for each sealing thread: probe, sources, outbox, its deliveries, keys, witnesses."""
 GIVEN_UP: Final = 5
 
 logger = structlog.get_logger(__name__)
@@ -66,9 +69,14 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
             retention_days=settings.outbox_retention_days,
             sinks=SinkSettings(webhook_hosts=settings.outbox_webhook_hosts, signer=signer),
         )
+        wal_limit = settings.wal_lag_limit_mb * 10**6
         duties: dict[str, Callable[[], None]] = {
             "seal": lambda: sequencer.run(stop),
             "sources": lambda: run_sources(database, stop),
+            "wal": lambda: read_wal(database, stop, limit_bytes=wal_limit),
+            "wal sources": lambda: tend_wal_sources(database, stop, limit_bytes=wal_limit),
+            "lifecycle": lambda: run_lifecycle(database, keys, stop, origin_prefix=prefix),
+            "witnesses": lambda: run_witnesses(database, stop),
             "outbox": lambda: run_outbox(database, stop, outbox),
         }
         logger.info("worker.started", pid=os.getpid(), process="worker")

@@ -7,6 +7,7 @@ register_topics(
         "log.checkpoint": "log:read",
         "log.failed": "log:read",
         "log.recovered": "log:read",
+        "log.succeeded": "log:read",
         "source.broken": "log:read",
         "source.finding": "log:audit",
     }

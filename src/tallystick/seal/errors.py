@@ -14,16 +14,27 @@ Errors of sealing (log.md, section 3.3).
     ├── LogExistsError                     TS111
     ├── SourceExistsError                  TS112
     ├── NothingToRedactError               TS120
-    └── RowsWaitError                      TS121
+    ├── RowsWaitError                      TS121
+    ├── EntriesNotAcceptedError            TS130
+    └── LogBusyError                       TS131, over max_backlog
     Error
     ├── LogNotFoundError
     ├── LogKeyNotFoundError            the log has no key of this id
     ├── SourceNotFoundError
-    ├── LogBusyError                   over max_backlog
     ├── SourceBusyError                its table stayed locked
     ├── InvalidLogError                a field of a log is out of its range
     ├── InvalidRequestError            a parameter of a request is not of its form
+    ├── WalUnavailableError            a setting or a right that reading the WAL needs is missing
+    ├── WalLostError                   the replication slot is gone, or what it was to read
+    ├── WalBehindError                 nobody has read the WAL so far in time
+    ├── BusyReaderError                another process reads the WAL
+    ├── MalformedWalError              a message is not as pgoutput writes it
     ├── InvalidSourceError             settings of a source contradict each other
+    ├── InvalidEntryError              an entry is empty or begins like a record
+    ├── EntryTooLargeError             over 65,535 bytes
+    ├── EntryPendingError              queued, and not sealed in time
+    ├── DoorClosedError                the process stops and takes no entry
+    ├── IndexRefusedError              the root of a map cannot be sealed in this log
     └── DamagedLogError                the log becomes failed
         ├── EdgeMismatchError              tiles and head disagree
         └── RollbackError                  somebody outside knows a later head
@@ -119,6 +130,19 @@ class RowsWaitError(DatabaseRuleError):
     kind = Kind.UNAVAILABLE
 
 
+class EntriesNotAcceptedError(DatabaseRuleError):
+    """The log takes no pushed entries; `accepts_entries` opens it to them."""
+
+    sqlstate = "TS130"
+
+
+class LogBusyError(DatabaseRuleError):
+    """More rows wait to be sealed than the log takes; try again later."""
+
+    sqlstate = "TS131"
+    kind = Kind.UNAVAILABLE
+
+
 class LogNotFoundError(Error):
     """There is no log of this name."""
 
@@ -135,12 +159,6 @@ class SourceNotFoundError(Error):
     """The table does not feed this log."""
 
     kind = Kind.NOT_FOUND
-
-
-class LogBusyError(Error):
-    """More rows wait to be sealed than the log takes; try again later."""
-
-    kind = Kind.UNAVAILABLE
 
 
 class SourceBusyError(Error):
@@ -161,10 +179,70 @@ class InvalidSourceError(Error):
     kind = Kind.INVALID
 
 
+class IndexRefusedError(Error):
+    """No map of keys can be sealed in this log: it is paused, or has no control leaves."""
+
+    kind = Kind.UNPROCESSABLE
+
+
 class InvalidRequestError(Error):
     """A parameter of the request is not of its form, or parameters contradict each other."""
 
     kind = Kind.INVALID
+
+
+class InvalidEntryError(Error):
+    """The entry is empty, or begins with `tallystick/` as only records do."""
+
+    kind = Kind.INVALID
+
+
+class EntryTooLargeError(Error):
+    """The entry is longer than 65,535 bytes."""
+
+    kind = Kind.TOO_LARGE
+
+
+class EntryPendingError(Error):
+    """The entry is queued and not sealed yet; it will be."""
+
+    kind = Kind.UNAVAILABLE
+
+
+class DoorClosedError(Error):
+    """This server is stopping and takes no more entries; this one was not queued."""
+
+    kind = Kind.UNAVAILABLE
+
+
+class WalUnavailableError(Error):
+    """Changes cannot be read from the WAL: a setting of the server or a right is missing."""
+
+    kind = Kind.UNPROCESSABLE
+
+
+class WalLostError(Error):
+    """The replication slot is gone or was invalidated, and with it what it had still to read."""
+
+    kind = Kind.UNAVAILABLE
+
+
+class WalBehindError(Error):
+    """What was committed has not been read from the WAL in time; is a worker running?"""
+
+    kind = Kind.UNAVAILABLE
+
+
+class BusyReaderError(Error):
+    """Another process reads the WAL of this database."""
+
+    kind = Kind.UNAVAILABLE
+
+
+class MalformedWalError(Error):
+    """A message of the replication stream is not of the form that pgoutput writes."""
+
+    kind = Kind.DAMAGED
 
 
 class DamagedLogError(Error):

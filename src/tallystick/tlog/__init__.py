@@ -77,6 +77,7 @@ from tallystick.tlog.policy import (
     TrustedCheckpoint,
     check_policy,
     check_quorum,
+    format_policy,
     parse_policy,
     policy_keys,
 )
@@ -185,6 +186,7 @@ __all__ = [
     "format_entries_path",
     "format_entry_bundle",
     "format_note",
+    "format_policy",
     "format_signature_line",
     "format_signer_key",
     "format_tile_path",

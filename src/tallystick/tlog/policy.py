@@ -27,6 +27,7 @@ from tallystick.tlog.note import (
     Verifier,
     VerifierKey,
     check_note,
+    format_verifier_key,
     parse_verifier_key,
 )
 
@@ -110,6 +111,26 @@ def parse_policy(data: bytes) -> Policy:
         except (MalformedPolicyError, MalformedNoteError) as cause:
             raise MalformedPolicyError(f"line {number}: {cause.message}") from cause
     return draft.finish()
+
+
+def format_policy(policy: Policy) -> bytes:
+    """
+    The policy file of *policy*: logs, witnesses, groups, quorum, a line each.
+
+    Raises:
+        MalformedPolicyError: *policy* cannot be written so that it parses as itself.
+    """
+    lines = [[b"log", _spell(log.key), log.url] for log in policy.logs]
+    lines += [[b"witness", one.name, _spell(one.key), one.url] for one in policy.witnesses]
+    lines += [
+        [b"group", group.name, str(group.threshold).encode(), *group.members]
+        for group in policy.groups
+    ]
+    lines.append([b"quorum", _NONE if policy.quorum is None else policy.quorum])
+    data = b"".join(b" ".join(word for word in line if word is not None) + b"\n" for line in lines)
+    if parse_policy(data) != policy:
+        raise MalformedPolicyError("the policy does not parse as itself")
+    return data
 
 
 def check_policy(
@@ -242,6 +263,10 @@ class _Draft:
         if name == _NONE or name in self.names:
             raise MalformedPolicyError("a name is defined twice, or is none")
         self.names.add(name)
+
+
+def _spell(key: VerifierKey) -> bytes:
+    return format_verifier_key(key).encode()
 
 
 def _parse_key(vkey: bytes, *, algorithm: int, seen: set[bytes]) -> VerifierKey:

@@ -38,6 +38,7 @@ OP_WORDS: Final = {
 """What the log stores as a letter, for leaves whose record is not in it."""
 VIA_WORDS: Final = {
     "t": "trigger",
+    "w": "wal",
     "p": "poll",
     "b": "backfill",
     "r": "reconcile",

@@ -172,7 +172,7 @@ def test_broken_source_needs_a_reconcile(rig: Rig) -> None:
     rig.check("payment")
     with rig.database.transaction() as tx:
         refresh_source(tx, source)
-    assert [problem.code for problem in rig.check("payment")] == ["refused"]
+    assert [problem.code for problem in rig.check("payment")] == ["unreconciled"]
     assert rig.reload(source).status == "broken"
     with pytest.raises(IllegalTransitionError):
         rig.sql_named("SELECT tally.source_ready_v1(1)")

@@ -35,6 +35,9 @@ def audit(
     explain: Annotated[
         bool, Parameter(negative="", help="Show the row, its last leaf and proof.")
     ] = False,
+    every_map: Annotated[
+        bool, Parameter(negative="", help="Make every sealed map of keys anew, not the newest.")
+    ] = False,
     place: Place = HERE,
 ) -> None:
     """
@@ -46,7 +49,14 @@ def audit(
         with database.transaction(read_only=True) as tx:
             names = [found.log_name for found in list_logs(tx)] if log is None else [log]
         reports = [
-            audit_log(database, name, since=since, processes=processes, cluster=dask)
+            audit_log(
+                database,
+                name,
+                since=since,
+                processes=processes,
+                cluster=dask,
+                every_map=every_map,
+            )
             for name in names
         ]
         stories = {

@@ -15,11 +15,12 @@ from tallystick.cli.output import print_json, print_lines
 from tallystick.cli.place import HERE, Place
 from tallystick.cli.reading import choose_table, open_log, wait_for_head
 from tallystick.db import Database
-from tallystick.publish import PublishedHead, Publisher, RowKey
+from tallystick.publish import PublishedHead, Publisher, RowKey, history_file
 from tallystick.seal.logs import list_keys
 from tallystick.tlog import LeafIndex
 
 SUFFIX: Final = ".tlog-proof"
+HISTORY_SUFFIX: Final = ".history"
 WAIT_SECONDS: Final = 60.0
 
 
@@ -35,6 +36,16 @@ class Written:
     policy: Path | None
 
 
+@dataclass(frozen=True, slots=True)
+class WrittenHistory:
+    """A history that was written, under the checkpoint of *tree_size*."""
+
+    log: str
+    tree_size: int
+    history: Path
+    policy: Path | None
+
+
 def prove(
     log: LogArgument,
     /,
@@ -45,6 +56,10 @@ def prove(
     table: Annotated[str | None, Parameter(help="Its table; default: the log's only one.")] = None,
     version: Annotated[str, Parameter(help="Of the row: last, first, or a leaf index.")] = "last",
     index: Annotated[int | None, Parameter(help="A leaf index, in place of a row.")] = None,
+    history: Annotated[
+        tuple[str, ...],
+        Parameter(negative="", help="A row's key: prove all its versions, or that it never was."),
+    ] = (),
     until: Annotated[
         Literal["sealed"] | None, Parameter(help="Wait until what is committed now is sealed.")
     ] = None,
@@ -63,15 +78,27 @@ def prove(
     The policy of --policy-out trusts this log and asks for no witness: who checks a proof
     should have his policy from somebody whom he believes, not with the proof.
     """
-    if bool(key) == (index is not None):
-        raise UsageError("name a row by --key, or a leaf by --index")
+    if sum((bool(key), index is not None, bool(history))) != 1:
+        raise UsageError("name a row by --key or --history, or a leaf by --index")
     with place.database() as database:
         if until is not None:
             wait_for_head(database, log, timeout_seconds=timeout)
         publisher, head = open_log(database, log)
+        if history:
+            row = RowKey.of(choose_table(database, log, table), history)
+            target = output or Path(f"{log}{HISTORY_SUFFIX}")
+            write_file(target, history_file(publisher, head, row))
+            if policy_out is not None:
+                write_file(policy_out, policy_of(database, log))
+            show_history(WrittenHistory(log, head.size, target, policy_out), as_json=place.json)
+            return
         if index is None:
             row = RowKey.of(choose_table(database, log, table), key)
-            [proof] = publisher.prove_row(head, row, parse_version(version))
+            wanted = parse_version(version)
+            # The last word on a row may stand in a log that this one continues.
+            head = publisher.log_of_row(head, row, wanted)
+            log = head.log_name
+            [proof] = publisher.prove_row(head, row, wanted)
             found = proof.index
         else:
             found = LeafIndex(index)
@@ -87,6 +114,15 @@ def prove(
             f"leaf {found} of {head.origin}, in the tree of {head.size} leaves",
             *(f"wrote {path}" for path in (*written, policy_out) if path is not None),
         )
+
+
+def show_history(written: WrittenHistory, *, as_json: bool) -> None:
+    """Print where a history was written."""
+    if as_json:
+        print_json(written)
+        return
+    paths = [path for path in (written.history, written.policy) if path is not None]
+    print_lines(*(f"wrote {path}" for path in paths))
 
 
 def parse_version(text: str) -> str | LeafIndex:

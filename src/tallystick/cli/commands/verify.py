@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
 
+from tallystick.cli.commands.histories import is_history_file, verify_history
 from tallystick.cli.errors import UsageError
 from tallystick.cli.output import print_json, print_lines
 from tallystick.clock import format_time
@@ -30,10 +31,14 @@ STEPS: Final = (
 """The steps of `check_leaf`, by their numbers."""
 MAX_FILE_BYTES: Final = 4_000_000
 """Twice what the greatest policy and proof take; what is longer is none."""
+MAX_SHOWN: Final = 200
+"""Characters of a disclosed value that are shown; --json has all of it."""
+MAX_DISCLOSURE_BYTES: Final = 1_000_000_000
+"""A disclosed value may be as long as PostgreSQL's longest."""
 
 
 def verify(
-    proof: Annotated[Path, Parameter(help="The .tlog-proof file.")],
+    proof: Annotated[Path, Parameter(help="The .tlog-proof file, or a .history.")],
     /,
     *,
     leaf: Annotated[
@@ -43,6 +48,9 @@ def verify(
     at: Annotated[
         datetime.datetime | None, Parameter(help="The quorum must have cosigned by this time.")
     ] = None,
+    disclosure: Annotated[
+        Path | None, Parameter(help="Also check this file, which opens what the leaf hides.")
+    ] = None,
     json: Annotated[bool, Parameter(negative="", help="Print JSON.")] = False,
 ) -> None:
     """
@@ -50,10 +58,19 @@ def verify(
 
     Exit code 0: established. 1: something is false or malformed. 6: evidence is missing.
     """
-    leaf_path = leaf or leaf_beside(proof)
     moment = at.replace(tzinfo=at.tzinfo or datetime.UTC) if at else None
+    if is_history_file(proof):
+        verify_history(proof, policy=read(policy), at=moment, json=json)
+        return
+    leaf_path = leaf or leaf_beside(proof)
     try:
-        verified = check_leaf(read(proof), leaf=read(leaf_path), policy=read(policy), at=moment)
+        verified = check_leaf(
+            read(proof),
+            leaf=read(leaf_path),
+            policy=read(policy),
+            at=moment,
+            disclosure=read(disclosure, MAX_DISCLOSURE_BYTES) if disclosure else None,
+        )
     except VerificationError as error:
         if json:
             print_json(refusal(error))
@@ -66,7 +83,7 @@ def verify(
         print_lines(*passed(len(STEPS)), *summary(verified))
 
 
-def read(path: Path) -> bytes:
+def read(path: Path, at_most: int = MAX_FILE_BYTES) -> bytes:
     """
     Return the bytes of a file of sensible length.
 
@@ -74,9 +91,9 @@ def read(path: Path) -> bytes:
         UsageError: It is longer.
     """
     with path.open("rb") as file:
-        data = file.read(MAX_FILE_BYTES + 1)
-    if len(data) > MAX_FILE_BYTES:
-        raise UsageError(f"{path} has over {MAX_FILE_BYTES} bytes: it is no proof, leaf or policy")
+        data = file.read(at_most + 1)
+    if len(data) > at_most:
+        raise UsageError(f"{path} has over {at_most} bytes: it is not what it should be")
     return data
 
 
@@ -104,8 +121,17 @@ def summary(verified: VerifiedLeaf) -> list[str]:
         lines.append(f"{len(verified.leaf)} bytes, which are no record")
     else:
         lines.append(f"{record.op} of {record.table} {list(record.key)} at {record.at}")
+    lines += [f"disclosed {column}: {told(value)}" for column, value in verified.disclosed.items()]
     lines.append("ESTABLISHED: this is in the log. Not shown: that no later version exists.")
     return lines
+
+
+def told(value: str | None) -> str:
+    """Return a disclosed value in one line that a terminal may be shown."""
+    if value is None:
+        return "NULL"
+    shown = ascii(value[:MAX_SHOWN]) if not value.isprintable() else value[:MAX_SHOWN]
+    return shown + (f" ... ({len(value)} characters)" if len(value) > MAX_SHOWN else "")
 
 
 def verdict(verified: VerifiedLeaf) -> dict[str, Any]:

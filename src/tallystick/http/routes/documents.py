@@ -14,7 +14,7 @@ from tallystick.errors import Error, all_errors
 from tallystick.http.asked import AnyRequest
 from tallystick.http.errors import RouteNotFoundError
 from tallystick.http.problems import status_of, title_of
-from tallystick.http.scopes import NEEDS, STATIC_NEEDS, Need
+from tallystick.http.scopes import NEEDS, PUSH_NEEDS, STATIC_NEEDS, Need
 
 TITLE: Final = "Tallystick"
 STATIC_SUMMARIES: Final = {
@@ -43,6 +43,8 @@ def describe_api(app: Litestar) -> dict[str, Any]:
             describe_need(operation, NEEDS[method.upper(), path])
     for path, need in STATIC_NEEDS.items():
         paths[path] = {"get": describe_need(static_operation(path), need)}
+    for (method, path), need in PUSH_NEEDS.items():
+        paths[path] = {method.lower(): describe_need(push_operation(), need)}
     return document
 
 
@@ -71,6 +73,28 @@ def static_operation(path: str) -> dict[str, Any]:
             for name in names
         ],
         "responses": {"200": {"description": "OK", "content": {media_type: {}}}},
+    }
+
+
+def push_operation() -> dict[str, Any]:
+    """Return the operation of the push door."""
+    return {
+        "summary": "Push an entry of 1 to 65,535 bytes; the answer is its index, once sealed.",
+        "operationId": "AddEntry",
+        "parameters": [
+            {"name": "log", "in": "path", "required": True, "schema": {"type": "string"}},
+            {
+                "name": "deduplicate",
+                "in": "query",
+                "description": "1: bytes that the log has already give their earlier index.",
+                "schema": {"type": "integer", "enum": [0, 1], "default": 0},
+            },
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {"application/octet-stream": {"schema": {"type": "string"}}},
+        },
+        "responses": {"200": {"description": "OK", "content": {"text/plain": {}}}},
     }
 
 

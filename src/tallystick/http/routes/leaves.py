@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
+import msgspec
 from litestar import get
 from litestar.params import FromQuery, QueryParameter
 
@@ -41,8 +43,10 @@ from tallystick.http.parameters import (
 )
 from tallystick.http.routes.trees import key_columns
 from tallystick.http.scopes import ENTRIES
-from tallystick.publish import PublishedHead, RowKey, SearchFilter
+from tallystick.http.services import Services
+from tallystick.publish import LeafVersion, PublishedHead, RowKey, SearchFilter
 from tallystick.seal.errors import InvalidRequestError
+from tallystick.seal.redaction import redacted_indexes
 
 NOT_COLUMNS = frozenset({"table", "op", "role", "actor", "from", "to", "limit", "after", "column"})
 """Parameters of a search; whatever else there is names a column."""
@@ -59,8 +63,15 @@ def get_entries(
     following = None
     if found and found[-1].index + 1 < head.size:
         following = format_cursor(found[-1].index)
+    erased = erased_places(services, [(head.log_name, entry.index) for entry in found])
     items = [
-        Entry(entry.index, encoded(entry.leaf), encoded(entry.leaf_hash), record_in(entry.leaf))
+        Entry(
+            entry.index,
+            encoded(entry.leaf),
+            encoded(entry.leaf_hash),
+            record_in(entry.leaf),
+            mark(erased, head.log_name, entry.index),
+        )
         for entry in found
     ]
     return LogPage(log_name=head.log_name, items=items, next=following)
@@ -70,12 +81,14 @@ def get_entries(
 def get_entry(services: Served, head: Head, index: Index) -> OneEntry:
     """One leaf."""
     entry = services.publisher.entry(head, index)
+    erased = erased_places(services, [(head.log_name, index)])
     return OneEntry(
         log_name=head.log_name,
         index=entry.index,
         leaf=encoded(entry.leaf),
         leaf_hash=encoded(entry.leaf_hash),
         record=record_in(entry.leaf),
+        redacted=mark(erased, head.log_name, index),
     )
 
 
@@ -101,7 +114,7 @@ def get_rows(
         state = services.publisher.row_at(head, row, at_size, may_follow=may_follow)
         return RowPage(
             log_name=head.log_name,
-            items=[version_item(state.version)],
+            items=version_items(services, [state.version]),
             next=None,
             exists=state.exists,
             proof=inclusion_proof(state.proof),
@@ -116,7 +129,7 @@ def get_rows(
     )
     following = format_cursor(found[-1].place, found[-1].index) if len(found) == size else None
     return RowPage(
-        log_name=head.log_name, items=[version_item(one) for one in found], next=following
+        log_name=head.log_name, items=version_items(services, found), next=following
     )
 
 
@@ -153,9 +166,32 @@ def search(
     page = services.publisher.search(head, wanted, before=before, limit=check_limit(limit))
     return LogPage(
         log_name=head.log_name,
-        items=[version_item(version) for version in page.found],
+        items=version_items(services, page.found),
         next=None if page.next_before is None else format_cursor(page.next_before),
     )
+
+
+def erased_places(
+    services: Services, places: Sequence[tuple[str, int]]
+) -> frozenset[tuple[str, int]]:
+    """Return those of *places*, log name and index, where what a leaf hid was erased."""
+    return services.database.read(lambda tx: redacted_indexes(tx, places))
+
+
+def mark(
+    erased: frozenset[tuple[str, int]], log_name: str, index: int
+) -> bool | msgspec.UnsetType:
+    """Return the member `redacted` of a leaf: true, or left out."""
+    return True if (log_name, index) in erased else msgspec.UNSET
+
+
+def version_items(services: Services, found: Sequence[LeafVersion]) -> list[Version]:
+    """Return *found* as they are answered, marked where what they hid was erased."""
+    erased = erased_places(services, [(one.log_name, one.index) for one in found])
+    return [
+        msgspec.structs.replace(version_item(one), redacted=mark(erased, one.log_name, one.index))
+        for one in found
+    ]
 
 
 def split_condition(text: str) -> tuple[str, str]:

@@ -23,6 +23,7 @@ from tallystick.http.answers import (
 )
 from tallystick.http.asked import (
     AnyRequest,
+    Caller,
     Head,
     Key,
     LeafBytes,
@@ -32,7 +33,9 @@ from tallystick.http.asked import (
     Text,
     Texts,
 )
+from tallystick.http.authorize import may_see
 from tallystick.http.parameters import parse_binary, parse_hash, parse_indexes, parse_version
+from tallystick.http.scopes import HASHES
 from tallystick.http.services import Services
 from tallystick.publish import LeafProof, PublishedHead, RowKey
 from tallystick.publish.errors import CheckpointNotFoundError
@@ -99,6 +102,7 @@ def get_exists(services: Served, log: LogName) -> Exists:
 def get_proof(
     request: AnyRequest,
     services: Served,
+    principal: Caller,
     head: Head,
     index: Number = None,
     indexes: Texts = None,
@@ -112,7 +116,8 @@ def get_proof(
     """
     The proof of a leaf in the published tree, or in that of `size` leaves: by `index`, by
     leaf bytes (`hash`), by `leaf_hash`, or by `table` and `key` (`version`: last, first, all
-    or an index). `Accept: text/plain` gives a C2SP tlog-proof.
+    or an index; without `size` also in the logs that this one continues: `log_name` says in
+    which). `Accept: text/plain` gives a C2SP tlog-proof.
     """
     chosen = [name for name in SELECTORS if name in request.query_params]
     if len(chosen) != 1:
@@ -124,7 +129,13 @@ def get_proof(
         proofs = publisher.prove_indexes(head, parse_indexes(indexes), size)
     elif table is not None:
         row = RowKey.of(table, key_columns(key))
-        proofs = publisher.prove_row(head, row, parse_version(version or "last"), size)
+        wanted = parse_version(version or "last")
+        if size is None:
+            # A row's last word may stand in a log that this one continues; the answer names it.
+            head = publisher.log_of_row(
+                head, row, wanted, may_follow=lambda log: may_see(HASHES, principal, log)
+            )
+        proofs = publisher.prove_row(head, row, wanted, size)
     elif index is not None:
         proofs = [publisher.prove_index(head, LeafIndex(index), size)]
     else:

@@ -14,6 +14,7 @@ from tallystick.publish.export.objects import (
     open_destination,
     open_export,
 )
+from tallystick.publish.export.pruning import prune_to_export
 
 __all__ = [
     "DirectoryObjects",
@@ -27,5 +28,6 @@ __all__ = [
     "follow_log",
     "open_destination",
     "open_export",
+    "prune_to_export",
     "record_check",
 ]

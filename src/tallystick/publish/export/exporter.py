@@ -191,6 +191,7 @@ class Exporter:
             for chunk in chunks(new_tiles(before.size, head.size), CHUNK_TILES):
                 for path, data in self._read_objects(head, chunk, minimum):
                     writers.create(path, data)
+                pause_point("export.chunk_read")
                 progress(min(chunk[-1].index * TILE_WIDTH, head.size), head.size)
         pause_point("export.tree_written")
         # *Crash here*: a larger tree is there than the checkpoint says; the next run goes on.
@@ -254,9 +255,7 @@ class Exporter:
             tile: row_of(found, key=head.log_id, tile=tile)[: tile.width * HASH_BYTES]
             for tile in chunk
         }
-        bottom = [
-            tile for tile in chunk if tile.level == 0 and tile.index * TILE_WIDTH >= minimum
-        ]
+        bottom = [tile for tile in chunk if tile.level == 0 and tile.index * TILE_WIDTH >= minimum]
         yield from self._read_bundles(head, bottom, rows)
         for tile, row in rows.items():
             yield format_tile_path(tile), row
@@ -306,7 +305,9 @@ class Exporter:
             mode=head.mode,
             minimum_index=minimum,
             keys=tuple(keys),
-            predecessor=continued and Predecessor(continued.log_name, continued.origin),
+            predecessor=(
+                None if continued is None else Predecessor(continued.log_name, continued.origin)
+            ),
         )
 
     def _remove_superseded(self, old: TreeSize, new: TreeSize) -> None:

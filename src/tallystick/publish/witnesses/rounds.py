@@ -67,7 +67,7 @@ class Rounds:
             failing = self._failing.get(ask.key)
             if ask.key in self._asked or (failing is not None and now < failing.not_before):
                 continue
-            if offer.size < ask.offer.size and ask.last_size == offer.size:
+            if offer.size < ask.offer.size and (ask.last_size or 0) >= offer.size:
                 # It has done its part of a round that others still hold open.
                 continue
             self._asked[ask.key] = offer.size

@@ -10,7 +10,8 @@ section 4.7:
 3. check every note, key period and cosignature;
 4. check gaplessness, that records agree with the columns that repeat them and open the leaves
    that they are kept beside, and that nothing stands beyond the head or was lost behind it;
-5. compare every current row of every source with what the log last said of its key.
+5. compare every current row of every source with what the log last said of its key;
+6. make the newest map of the log's keys, or every one, anew from the leaves (docs/adr/0015).
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from tallystick.seal.audit.blocks import (
     check_block,
     tile_finding,
 )
+from tallystick.seal.audit.maps import map_findings
 from tallystick.seal.audit.notes import (
     StoredCheckpoint,
     check_notes,
@@ -99,6 +101,7 @@ class BlockTask:
     first: int
     width: int
     sizes: tuple[int, ...]
+    minimum_index: int
 
 
 @dataclass(slots=True)
@@ -141,6 +144,7 @@ def audit_log(
     processes: int | None = None,
     cluster: str | None = None,
     with_rows: bool = True,
+    every_map: bool = False,
     progress: Progress = lambda _done, _total: None,
 ) -> AuditReport:
     """
@@ -148,7 +152,8 @@ def audit_log(
 
     With *since* only the growth from that checkpoint is audited; it must have been audited
     itself. *processes* defaults to the cores of this machine; *cluster* is the address of a Dask
-    scheduler, whose workers must reach the database under the same URL.
+    scheduler, whose workers must reach the database under the same URL. With *every_map* each
+    sealed map of the log's keys is made anew, not the newest one alone.
 
     Raises:
         LogNotFoundError: There is no such log.
@@ -177,12 +182,15 @@ def audit_log(
         findings += outside_findings(tx, log)
         findings += check_notes(checkpoints, store.key_periods(tx, log.log_id), origin=log.origin)
         findings += check_stored_cosignatures(store.cosignatures_after(tx, log.log_id, since))
+        findings += map_findings(tx, log, since=since, every=every_map)
         compared = rows.Comparison()
         if with_rows:
             compared = rows.compare_sources(tx, log.log_id, bulk, snapshot)
         findings += compared.findings
         redacted = store.redacted(tx, log.log_id, since=since)
-    counts = audit_counts(log.size - since, len(checkpoints), compared.rows, findings)
+    # Pruned leaves are in the tiles alone; those still kept for rows are hashed besides.
+    leaves = log.size - max(since, log.minimum_index)
+    counts = audit_counts(leaves, len(checkpoints), compared.rows, findings)
     counts |= {"redacted": redacted.leaves, "redacted_rows": redacted.rows}
     with database.transaction() as tx:
         audit_id = store.insert_audit(
@@ -194,7 +202,7 @@ def audit_log(
         size=log.size,
         root=log.root,
         since=since,
-        leaves=log.size - since,
+        leaves=leaves,
         checkpoints=len(checkpoints),
         rows=compared.rows,
         seconds=time.monotonic() - began,
@@ -230,6 +238,7 @@ def block_tasks(
             first=first,
             width=min(BLOCK_LEAVES, log.size - first),
             sizes=tuple(size for size in inside.get(first // BLOCK_LEAVES, ()) if size > first),
+            minimum_index=log.minimum_index,
         )
         for first in range(since // BLOCK_LEAVES * BLOCK_LEAVES, log.size, BLOCK_LEAVES)
     ]
@@ -284,7 +293,9 @@ def run_block(task: BlockTask) -> CheckedBlock:
     """Read one block in the audit's snapshot and check it; in any process."""
     with reading(task.snapshot) as tx:
         block = store.stored_block(tx, task.log_id, first=task.first, width=task.width)
-        checked = check_block(block, width=task.width, sizes=task.sizes)
+        checked = check_block(
+            block, width=task.width, sizes=task.sizes, minimum_index=task.minimum_index
+        )
         end = task.first + task.width
         records = store.stored_records(tx, task.log_id, first=task.first, end=end)
         beside = [

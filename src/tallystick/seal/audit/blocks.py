@@ -38,6 +38,7 @@ VIA_LETTERS: Final = {
     "poll": "p",
     "backfill": "b",
     "reconcile": "r",
+    "wal": "w",
     "control": "c",
 }
 """The column `via` of a record's way of capture."""
@@ -122,11 +123,15 @@ class RecordHead(msgspec.Struct):
 _decode_head = msgspec.json.Decoder(RecordHead).decode
 
 
-def check_block(block: StoredBlock, *, width: int, sizes: Sequence[int]) -> CheckedBlock:
+def check_block(
+    block: StoredBlock, *, width: int, sizes: Sequence[int], minimum_index: int = 0
+) -> CheckedBlock:
     """
     Re-hash the *width* leaves of a block and rebuild its tiles; *sizes* are checkpoints inside.
 
-    Sizes are absolute, ascending, in `(first, first + width]`. Findings never carry a value.
+    Sizes are absolute, ascending, in `(first, first + width]`. Leaves below *minimum_index* may
+    be missing: the tile stands for them, and the roots above bind it. Findings never carry a
+    value.
     """
     findings: list[Finding] = []
     indexes: list[int] = []
@@ -137,10 +142,11 @@ def check_block(block: StoredBlock, *, width: int, sizes: Sequence[int]) -> Chec
         findings += check_heads(part)
         indexes += part.indexes
         hashes += of_part
-    findings += check_gapless(block.first, width, indexes)
+    pruned = min(max(minimum_index - block.first, 0), width)
+    findings += check_gapless(block.first + pruned, width - pruned, indexes)
     # Where leaves are missing, what stands in their places cannot be rebuilt from them.
     complete = len(hashes) == width
-    row = b"".join(hashes) if complete else block.level0[: width * HASH_BYTES]
+    row = b"".join(hashes) if complete else patched_row(block, width, indexes, hashes)
     edges: list[tuple[int, Edge]] = []
     edge, at = EMPTY_EDGE, block.first
     for size in sizes:
@@ -152,11 +158,22 @@ def check_block(block: StoredBlock, *, width: int, sizes: Sequence[int]) -> Chec
     return CheckedBlock(block.first, edge, tuple(edges), tuple(findings))
 
 
+def patched_row(
+    block: StoredBlock, width: int, indexes: Sequence[int], hashes: Sequence[bytes]
+) -> bytes:
+    """Return the hashes of the leaves that are there, the tiles' of the others, else zeros."""
+    row = bytearray(block.level0[: width * HASH_BYTES].ljust(width * HASH_BYTES, b"\0"))
+    for index, found in zip(indexes, hashes, strict=True):
+        place = (index - block.first) * HASH_BYTES
+        row[place : place + HASH_BYTES] = found
+    return bytes(row)
+
+
 def check_gapless(first: int, width: int, indexes: Sequence[int]) -> Iterator[Finding]:
-    """Yield `leaf_missing` for each index of the block that has no leaf."""
-    if len(indexes) == width:
+    """Yield `leaf_missing` for each index of the range that has no leaf."""
+    present = {index for index in indexes if index >= first}
+    if len(present) == width:
         return
-    present = set(indexes)
     for index in range(first, first + width):
         if index not in present:
             yield Finding("leaf_missing", leaf_index=index)

@@ -21,6 +21,7 @@ from tallystick.seal.audit import store
 from tallystick.seal.audit.blocks import Finding
 from tallystick.seal.audit.snapshot import Snapshot, reading
 from tallystick.seal.sources import SourceNo, read_triggers
+from tallystick.seal.wal import unchanged_keys
 
 MAX_FINDINGS_PER_SOURCE: Final = 10_000
 """A table that was replaced differs in every row; so many findings say it as well as all."""
@@ -74,6 +75,10 @@ def unreadable_finding(source: store.ComparableSource, refused: Error | psycopg.
 def compare_source(tx: Transaction, source: store.ComparableSource) -> list[Finding]:
     """Return what differs between one source's table and its log, and its triggers' state."""
     differences = store.compare_rows(tx, source.source_no, limit=MAX_FINDINGS_PER_SOURCE)
+    if differences:
+        keys = [difference.source_key for difference in differences]
+        proven = unchanged_keys(tx, source.source_no, keys)
+        differences = [each for each in differences if each.source_key in proven]
     return [*trigger_findings(tx, source), *row_findings(source, differences)]
 
 

@@ -20,6 +20,7 @@ from tallystick.seal.audit.blocks import (
 )
 from tallystick.seal.audit.notes import KeyPeriod, StoredCheckpoint, StoredCosignature
 from tallystick.seal.audit.records import StoredRecord
+from tallystick.seal.wal import is_from_wal, wait_until_read
 from tallystick.tlog import TILE_WIDTH
 
 
@@ -340,6 +341,9 @@ def repair_rows(tx: Transaction, source_no: int, keys: Sequence[str]) -> int:
     writer that ended before, and no other can begin.
     """
     tx.execute(SQL.lock_source, {"source_no": source_no})
+    if is_from_wal(tx, source_no):
+        # What those writers did must be in the queue, before what is found now.
+        wait_until_read(tx)
     return int(tx.value(SQL.repair_rows, {"source_no": source_no, "keys": list(keys)}))
 
 

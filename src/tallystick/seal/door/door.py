@@ -13,7 +13,6 @@ committed; entries that were queued are looked for again over the next connectio
 from __future__ import annotations
 
 import contextlib
-import select
 import socket
 import threading
 import time
@@ -32,6 +31,7 @@ from tallystick.errors import Error
 from tallystick.pauses import pause_point
 from tallystick.seal.door import store
 from tallystick.seal.door.entry import EntryTicket
+from tallystick.seal.door.hearing import HeadEar
 from tallystick.seal.door.operations import pending
 from tallystick.seal.errors import DoorClosedError, EntryPendingError, LogBusyError
 from tallystick.seal.logs.log import LogId
@@ -42,7 +42,11 @@ PATIENCE_SECONDS: Final = 8.0
 """The client waits 10 s (log.md, 4.4); before it gives up it should hear what is known."""
 LOOK_SECONDS: Final = 1.0
 """A notification may be lost; a look each second is not."""
+LINGER_SECONDS: Final = 0.004
+"""What a group waits for those who were just answered: clients that push again do so at once."""
+LINGER_STEP_SECONDS: Final = 0.0005
 RECONNECT_SECONDS: Final = 0.5
+STOP_LOOK_SECONDS: Final = 0.1
 STOP_SECONDS: Final = 5.0
 """What is queued at the end may be sealed in this time; a server ends within 20 s."""
 MAX_HELD: Final = 20_000
@@ -98,6 +102,7 @@ class Door:
         self._taken = 0
         self._answered = 0
         self._counting = threading.Lock()
+        self._returning = 0
         self._look_at = 0.0
         self._stop_at: float | None = None
         self._is_woken = False
@@ -158,7 +163,8 @@ class Door:
                 refusal = DatabaseUnavailableError("the database does not answer")
                 self._answer([(push, refusal) for push in self._take_pending()])
                 self._expire()
-                self._await_bell(RECONNECT_SECONDS)
+                time.sleep(RECONNECT_SECONDS)
+                self._hear_bell()
 
     def _is_done(self) -> bool:
         is_empty = not (self._pending or self._groups or self._waiting)
@@ -167,11 +173,13 @@ class Door:
     def _serve(self, connection: psycopg.Connection[Any]) -> None:
         """Queue, look and answer over one session, until the door is closed and empty."""
         tx = Transaction(connection)
-        store.listen(tx)
+        ear = HeadEar(connection)
         self._look_at = 0.0
         while not self._is_done():
-            self._queue_all(tx)
-            heads = heard_heads(connection)
+            if self._pending:
+                self._linger()
+                self._queue_all(tx)
+            heads = ear.take()
             is_due = time.monotonic() >= self._look_at or self._stop_at is not None
             if self._waiting and (is_due or self._concerns(heads)):
                 self._look(tx)
@@ -179,18 +187,26 @@ class Door:
                 self._expire()
                 self._look_at = time.monotonic() + LOOK_SECONDS
             if not self._pending and not self._is_done():
-                self._await_bell(LOOK_SECONDS if self._stop_at is None else 0.1, connection)
+                ear.wait(LOOK_SECONDS if self._stop_at is None else STOP_LOOK_SECONDS, self._bell)
+                self._hear_bell()
 
-    def _await_bell(self, seconds: float, *others: psycopg.Connection[Any]) -> None:
-        """Wait until somebody pushes or the session hears something."""
-        poll = select.poll()
-        for file in (self._bell, *others):
-            poll.register(file, select.POLLIN)
-        poll.poll(seconds * 1000)
+    def _hear_bell(self) -> None:
+        """Silence the bell."""
         with contextlib.suppress(BlockingIOError):
             self._bell.recv(4096)
         # Cleared before the pushes are taken: whoever comes later rings again.
         self._is_woken = False
+
+    def _linger(self) -> None:
+        """
+        Wait for as many pushes as were answered last, but not for long.
+
+        A batch costs the same for one entry as for dozens. Whoever comes alone waits for nobody.
+        """
+        deadline = time.monotonic() + LINGER_SECONDS
+        while len(self._pending) < self._returning and time.monotonic() < deadline:
+            time.sleep(LINGER_STEP_SECONDS)
+        self._returning = 0
 
     def _queue_all(self, tx: Transaction) -> None:
         """Queue what has come, and let sequencers know."""
@@ -269,6 +285,7 @@ class Door:
                 index = found.index
                 answers += [(push, index) for push in waiting.pushes.pop(found.seq)]
         self._waiting = {log: waiting for log, waiting in self._waiting.items() if waiting.pushes}
+        self._returning = len(answers)
         self._answer(answers)
 
     def _expire(self) -> None:
@@ -316,13 +333,3 @@ def cut_groups(pushes: Iterable[Push]) -> Iterator[list[Push]]:
         group.append(push)
         lengths[push.log_id] = length
     yield from groups.values()
-
-
-def heard_heads(connection: psycopg.Connection[Any]) -> dict[LogId, int]:
-    """Return the heads that the session has heard of, without waiting."""
-    heads: dict[LogId, int] = {}
-    for notification in connection.notifies(timeout=0):
-        log_id, _, size = notification.payload.partition(":")
-        if log_id.isdecimal() and size.isdecimal():
-            heads[LogId(int(log_id))] = int(size)
-    return heads

@@ -14,6 +14,7 @@ from typing import Final
 from tallystick.db import Database, Transaction
 from tallystick.seal.door import store
 from tallystick.seal.door.entry import EntryTicket, check_entry
+from tallystick.seal.door.hearing import HeadEar
 from tallystick.seal.errors import EntryPendingError, LogNotFoundError
 from tallystick.tlog import LeafIndex
 
@@ -68,7 +69,7 @@ def await_index(
     with database.session() as connection:
         tx = Transaction(connection)
         # Heard from before the first look on, so that no head comes between the two.
-        store.listen(tx)
+        ear = HeadEar(connection)
         store.ask_for_sealing(tx, [ticket.log_id])
         while True:
             [found] = store.find_sealed(tx, {ticket.log_id: size}, [ticket.seq])
@@ -78,7 +79,8 @@ def await_index(
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 raise EntryPendingError(pending(ticket.seq))
-            list(connection.notifies(timeout=min(remaining, LOOK_SECONDS), stop_after=1))
+            if not ear.take():
+                ear.wait(min(remaining, LOOK_SECONDS))
 
 
 def pending(seq: int) -> str:

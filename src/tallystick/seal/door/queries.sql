@@ -1,7 +1,7 @@
 -- name: append_entries
 -- Queues entries of one log; the log's state is looked at once for all of them.
 SELECT tree_size, seqs, indexes FROM tally.append_entries_v1(
-  %(log_id)s, %(entries)s::bytea[], %(deduplicate)s::boolean[], %(max_backlog)s);
+  %(log_id)s, %(entries)b::bytea[], %(deduplicate)b::boolean[], %(max_backlog)s);
 
 -- name: log_id
 -- The number of a log.

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from tallystick.db import Database, Transaction
-from tallystick.pauses import pause_point
 from tallystick.seal.errors import (
     IndexRefusedError,
     InvalidLogError,
@@ -109,7 +108,6 @@ def advance(
     if step is None:
         return Stepped(state, None)
     buckets = store.extend_entries(tx, state.log_id, step)
-    pause_point("index.extended")  # A crash leaves nothing: the transaction is lost as a whole.
     places = tiles_of_buckets(buckets)
     tiles = store.read_tiles(tx, state.log_id, places)
     if buckets:

@@ -211,8 +211,9 @@ def configure_log(
         witness_quorum=log.witness_quorum if witness_quorum is None else witness_quorum,
     )
     check_log(log_name, log.origin or log_name, settings)
-    if None not in {retain_until, log.retain_until} and retain_until < log.retain_until:
-        raise InvalidLogError(f"{log_name} is retained until {log.retain_until}: that only grows")
+    promised = log.retain_until
+    if retain_until is not None and promised is not None and retain_until < promised:
+        raise InvalidLogError(f"{log_name} is retained until {promised}: that only grows")
     store.configure_log(tx, log_name, fields)
     return get_log(tx, log_name)
 

@@ -106,8 +106,13 @@ RETURNING signed_at;
 SELECT pg_notify('tally_checkpoint', %(log_id)s::text || ':' || %(tree_size)s::text);
 
 -- name: attached_sources
--- How many sources still feed a log.
-SELECT count(*) FROM tally.verification_sources WHERE log_id = %(log_id)s AND status <> 'detached';
+-- What a freeze waits for: sources that still feed the log, and the genesis of the log that continues it, for the freeze leaf
+-- names a head that holds it.
+SELECT
+  (SELECT count(*) FROM tally.verification_sources WHERE log_id = %(log_id)s AND status <> 'detached')
+  + (SELECT count(*) FROM tally.verification_logs AS s
+     WHERE s.predecessor_log_id = %(log_id)s AND s.control_leaves AND s.enabled AND s.status = 'active'
+       AND NOT EXISTS (SELECT FROM tally.checkpoints AS c WHERE c.log_id = s.log_id AND c.tree_size > 0));
 
 -- name: queue_freeze_leaf
 -- The last leaf of a log; it names the successor, where there is one.
@@ -137,6 +142,10 @@ SELECT w.log_id, (
   (SELECT concat_ws(' ', pg_postmaster_start_time(), d.oid, 'tally.capture'::regclass::oid)
    FROM pg_catalog.pg_database AS d WHERE d.datname = current_database())
 FROM unnest(%(log_ids)s::integer[], %(floors)s::bigint[]) AS w (log_id, floor);
+
+-- name: listen
+-- From now on this session hears into which logs entries were pushed.
+LISTEN tally_push;
 
 -- name: sealing_status
 -- Whether sequencers seal, and since when.

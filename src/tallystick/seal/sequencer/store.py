@@ -30,6 +30,7 @@ class Queries:
     freeze_log: Query
     sealable_logs: Query
     probe: Query
+    listen: Query
     sealing_status: Query
     set_sealing: Query
 
@@ -216,7 +217,7 @@ def notify(tx: Transaction, log_id: LogId, *, tree_size: int) -> None:
 
 
 def attached_sources(tx: Transaction, log_id: LogId) -> int:
-    """Return how many sources still feed the log."""
+    """Return what the log's freeze waits for: its sources, and its successor's genesis."""
     return int(tx.value(SQL.attached_sources, {"log_id": log_id}))
 
 
@@ -240,6 +241,11 @@ def probe(tx: Transaction, floors: dict[LogId, Seq]) -> list[Waiting]:
     return tx.rows(
         Waiting, SQL.probe, {"log_ids": list(floors), "floors": [int(f) for f in floors.values()]}
     )
+
+
+def listen(tx: Transaction) -> None:
+    """Hear of pushes from now on."""
+    tx.execute(SQL.listen)
 
 
 def sealing_status(tx: Transaction) -> Sealing:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import datetime
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -24,6 +25,7 @@ from tallystick.seal.logs.log import LogId
 from tallystick.seal.logs.operations import open_new_logs
 from tallystick.seal.sequencer import store
 from tallystick.seal.sequencer.sequencer import SealResult, Sequencer
+from tallystick.seal.sequencer.wake import PushListener
 
 REFRESH_SECONDS = 1.0
 """How long a new or changed log may wait to be seen."""
@@ -31,6 +33,10 @@ FIRST_RETRY_SECONDS = 0.1
 LAST_RETRY_SECONDS = 30.0
 SHORTEST_WAIT_SECONDS = 0.005
 """The scheduler never spins, whatever the intervals of the logs."""
+PUSHES_AN_INTERVAL = 50
+"""A log that is pushed into is looked at so much more often: each 10 ms at the default of 500."""
+LONGEST_PUSH_PAUSE_SECONDS = 1.0
+"""Whoever pushes waits for the answer; what is captured can wait for the longest interval."""
 
 logger = structlog.get_logger(__name__)
 
@@ -44,6 +50,14 @@ class Turn:
     busy: bool = False
     failures: int = 0
     look_seconds: float = 0.0
+    looked_at: float = 0.0
+    pushed: bool = False
+
+    def hear_push(self) -> None:
+        """Be due earlier than the interval says, unless sealing this log fails just now."""
+        self.pushed = True
+        if not self.failures:
+            self.due_at = min(self.due_at, self.looked_at + push_pause_seconds(self.log))
 
 
 @dataclass(slots=True)
@@ -74,13 +88,17 @@ class SequencerWorker:
         self._sequencer = Sequencer(database, keys)
         self._turns: dict[LogId, Turn] = {}
         self._wake = threading.Event()
+        self._pushed: deque[LogId] = deque()
         self._sealing: store.Sealing | None = None
         self._refresh_at = 0.0
         self._failures = 0
 
     def run(self, stop: threading.Event) -> None:
         """Seal until *stop* is set; the sealing transactions in flight are finished."""
-        with ThreadPoolExecutor(self._threads, thread_name_prefix="seal") as pool:
+        with (
+            PushListener(self._database, self.pushed),
+            ThreadPoolExecutor(self._threads, thread_name_prefix="seal") as pool,
+        ):
             while not stop.is_set():
                 try:
                     self._look(pool)
@@ -93,6 +111,19 @@ class SequencerWorker:
                     continue
                 self._wake.wait(self._pause_seconds())
                 self._wake.clear()
+                self._hear_pushes()
+
+    def pushed(self, log_ids: Sequence[LogId]) -> None:
+        """Hear, in any thread, that entries were pushed into these logs."""
+        self._pushed.extend(log_ids)
+        self._wake.set()
+
+    def _hear_pushes(self) -> None:
+        """Let the turns of pushed logs be due."""
+        while self._pushed:
+            turn = self._turns.get(self._pushed.popleft())
+            if turn is not None:
+                turn.hear_push()
 
     def _look(self, pool: ThreadPoolExecutor) -> None:
         """Refresh the list of logs if it is due, probe those whose turn it is, submit looks."""
@@ -103,9 +134,21 @@ class SequencerWorker:
         due = [turn for turn in self._turns.values() if not turn.busy and turn.due_at <= now]
         if not due:
             return
-        waiting = self._probe(due)
-        backlog: list[tuple[datetime.datetime, Turn]] = []
+        runs = self._sealing is not None and self._sealing.status == "running"
+        told, asked = [], []
         for turn in due:
+            # Whoever pushed has said that rows wait: nobody needs to look for them.
+            (told if turn.pushed and runs else asked).append(turn)
+            # What is pushed from here on this look may miss.
+            turn.pushed = False
+            turn.looked_at = now
+        for turn in told:
+            self._submit(pool, turn)
+        if not asked:
+            return
+        waiting = self._probe(asked)
+        backlog: list[tuple[datetime.datetime, Turn]] = []
+        for turn in asked:
             oldest = waiting.get(turn.log.log_id)
             if oldest is not None and self._sealing is not None and self._sealing.admits(oldest):
                 backlog.append((oldest, turn))
@@ -114,8 +157,11 @@ class SequencerWorker:
             else:
                 turn.due_at = now + turn.log.batch_interval_ms / 1000
         for _, turn in sorted(backlog, key=lambda pair: pair[0]):
-            turn.busy = True
-            pool.submit(self._take_turn, turn)
+            self._submit(pool, turn)
+
+    def _submit(self, pool: ThreadPoolExecutor, turn: Turn) -> None:
+        turn.busy = True
+        pool.submit(self._take_turn, turn)
 
     def _refresh(self) -> None:
         """Open logs that were plainly inserted, and read the list of logs again."""
@@ -169,6 +215,8 @@ class SequencerWorker:
             # Never shorter than the last look took: a slow database is not asked faster.
             pause = 0.0 if full else max(turn.log.batch_interval_ms / 1000, look_seconds)
             turn.due_at = began + look_seconds + pause
+            if turn.pushed:
+                turn.hear_push()
             if result is not None:
                 self._observer.sealed(result)
         finally:
@@ -185,6 +233,12 @@ class SequencerWorker:
         code = type(error).code() if isinstance(error, Error) else type(error).__name__
         logger.error("seal.failed", log=log_name, error=code, message=str(error)[:200])
         self._observer.failed(log_name, error)
+
+
+def push_pause_seconds(log: store.Sealable) -> float:
+    """Return the least time from one look at a log that is pushed into to the next."""
+    pause = log.batch_interval_ms / 1000 / PUSHES_AN_INTERVAL
+    return min(pause, LONGEST_PUSH_PAUSE_SECONDS)
 
 
 def retry_seconds(failures: int) -> float:

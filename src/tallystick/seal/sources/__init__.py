@@ -4,6 +4,7 @@ from tallystick.seal.sources.backfill import run_backfill, run_backfills
 from tallystick.seal.sources.checks import (
     check_source,
     check_sources,
+    follow_switches,
     install_new_sources,
     refresh_source,
     switch_source,
@@ -15,6 +16,7 @@ from tallystick.seal.sources.operations import (
     list_sources,
     requeue,
 )
+from tallystick.seal.sources.polling import Poller
 from tallystick.seal.sources.source import (
     BackfillResult,
     CheckedSource,
@@ -30,6 +32,7 @@ from tallystick.seal.sources.table import Trigger
 __all__ = [
     "BackfillResult",
     "CheckedSource",
+    "Poller",
     "Problem",
     "RequeueResult",
     "Source",
@@ -40,6 +43,7 @@ __all__ = [
     "check_source",
     "check_sources",
     "detach_source",
+    "follow_switches",
     "get_source",
     "install_new_sources",
     "list_sources",

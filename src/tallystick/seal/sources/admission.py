@@ -73,6 +73,11 @@ def plan_source(table: Table, settings: SourceSettings, log: Log) -> SourcePlan:
         on_update=settings.on_update,
         on_delete=settings.on_delete,
         on_truncate=choose_truncate_rule(table, settings.on_truncate),
+        capture="trigger",
+        order_column=None,
+        timestamp_column=None,
+        poll_lookback=None,
+        reconcile_interval_seconds=settings.reconcile_interval_seconds,
     )
 
 
@@ -140,7 +145,7 @@ def check_columns(table: Table, settings: SourceSettings) -> None:
         *(settings.include or ()),
         *(settings.exclude or ()),
         *settings.private,
-        *([settings.hash_column] if settings.hash_column is not None else ()),
+        *filter(None, (settings.hash_column, settings.order_column, settings.timestamp_column)),
     ]
     missing = table.missing_columns(named)
     if missing:

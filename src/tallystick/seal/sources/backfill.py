@@ -16,8 +16,9 @@ import psycopg
 
 from tallystick.errors import Error
 from tallystick.seal.sources import store
-from tallystick.seal.sources.operations import require_source
+from tallystick.seal.sources.operations import require_source, wait_for_table
 from tallystick.seal.sources.source import BackfillResult, Source, SourceNo
+from tallystick.seal.sources.wal import queue_wal_page
 
 if TYPE_CHECKING:
     import threading
@@ -79,20 +80,40 @@ def queue_page(tx: Transaction, source_no: SourceNo) -> BackfillResult | None:
     if source.status not in {"backfilling", "active"} or source.relation is None:
         return None
     with store.unhurried(tx):
-        page = store.backfill_page(tx, source_no, page_rows=PAGE_ROWS)
+        if source.is_from_wal:
+            lock_unkeyed(tx, source)
+            page = queue_wal_page(tx, source, page_rows=PAGE_ROWS)
+        else:
+            page = store.backfill_page(tx, source_no, page_rows=PAGE_ROWS)
     if page.finished and source.status == "backfilling":
         store.source_ready(tx, source_no)
     return page
 
 
-def run_backfills(database: Database, stop: threading.Event | None = None) -> list[BackfillResult]:
+def lock_unkeyed(tx: Transaction, source: Source) -> None:
+    """
+    Keep writers out of a table whose rows have no key: they are queued all at once.
+
+    Raises:
+        SourceBusyError: It stayed locked by others.
+    """
+    table = None if source.relation is None else store.read_table(tx, source.relation)
+    if source.is_keyed_by_full_row and table is not None:
+        wait_for_table(tx, table, exclusively=False)
+
+
+def run_backfills(
+    database: Database, stop: threading.Event | None = None, *, from_wal: bool = False
+) -> list[BackfillResult]:
     """
     Run every backfill that is not finished, one after the other, and return what was done.
 
-    One that cannot go on stops no other; it is tried again by the next call.
+    Those of sources that are captured from the WAL are run with *from_wal*, and no others: each
+    of their pages waits until the WAL is read. One that cannot go on stops no other; it is
+    tried again by the next call.
     """
     with database.transaction(read_only=True) as tx:
-        waiting = store.unfinished_backfills(tx)
+        waiting = store.unfinished_wal_backfills(tx) if from_wal else store.unfinished_backfills(tx)
     results = []
     for source_no in waiting:
         if stop is not None and stop.is_set():

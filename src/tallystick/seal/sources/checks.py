@@ -16,15 +16,16 @@ from tallystick.errors import Error, Kind
 from tallystick.seal.errors import SourceNotFoundError
 from tallystick.seal.logs import get_log
 from tallystick.seal.sources import store
-from tallystick.seal.sources.admission import plan_source
 from tallystick.seal.sources.operations import (
     find_table,
     get_source,
     install,
+    install_poll,
     queue_unkeyed_rows,
     require_source,
     wait_for_table,
 )
+from tallystick.seal.sources.planning import make_plan
 from tallystick.seal.sources.source import (
     CheckedSource,
     Problem,
@@ -32,7 +33,11 @@ from tallystick.seal.sources.source import (
     SourceNo,
     SourceSettings,
 )
-from tallystick.seal.sources.validation import find_problems, new_members
+from tallystick.seal.sources.validation import (
+    find_poll_problems,
+    find_problems,
+    new_members,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,14 +78,18 @@ def inspect_source(
     """As `check_source`, with all that was found and done."""
     store.lock_source(tx, source_no)
     source = require_source(tx, source_no)
-    if source.status == "detached" or source.relation is None or source.capture == "poll":
+    if source.status == "detached" or source.relation is None:
         return CheckedSource(source, [])
+    if source.is_polled:
+        return inspect_polled(tx, source, reconcile)
     named = store.find_relation(tx, source.source_table)
     table = store.read_table(tx, source.relation)
     if table is not None:
         follow_switch(tx, source, table)
     triggers = store.read_triggers(tx, source_no)
     problems = find_problems(source, named=named, table=table, triggers=triggers)
+    if source.is_from_wal and table is not None:
+        problems += store.wal_problems(tx, source_no)
     if problems and store.break_source(tx, source_no, problems):
         LOGGER.warning("source %s is broken: %s", source.source_table, problems[0].message)
     if problems or table is None:
@@ -92,6 +101,28 @@ def inspect_source(
     problems = leave_broken(tx, source, reconcile)
     store.mark_checked(tx, source_no)
     return CheckedSource(require_source(tx, source_no), problems, refreshed, covered)
+
+
+def inspect_polled(tx: Transaction, source: Source, reconcile: Reconcile | None) -> CheckedSource:
+    """As `inspect_source`, for a source that is polled: its table is looked at, never locked."""
+    assert source.relation is not None, "it was installed"
+    table = store.read_table(tx, source.relation)
+    problems = find_poll_problems(
+        source,
+        named=store.find_relation(tx, source.source_table),
+        table=table,
+        may_poll=table is not None and store.may_poll(tx, source.relation),
+    )
+    if problems and store.break_source(tx, source.source_no, problems):
+        LOGGER.warning("source %s is broken: %s", source.source_table, problems[0].message)
+    if problems or table is None:
+        return CheckedSource(require_source(tx, source.source_no), problems)
+    refreshed = table.fingerprint != source.schema_fingerprint and store.refresh_source(
+        tx, source.source_no
+    )
+    problems = leave_broken(tx, source, reconcile)
+    store.mark_checked(tx, source.source_no)
+    return CheckedSource(require_source(tx, source.source_no), problems, refreshed)
 
 
 def switch_source(tx: Transaction, log: str, table: str, *, enabled: bool) -> Source:
@@ -139,7 +170,9 @@ def cover_partitions(tx: Transaction, source: Source, table: Table) -> tuple[str
         for member in members:
             store.grant_reading(tx, member.relation, source.key_columns or [])
         store.create_capture_triggers(tx, source.source_no)
-        if source.is_keyed_by_full_row:
+        if source.is_from_wal:
+            store.attach_wal(tx, source.source_no)
+        elif source.is_keyed_by_full_row:
             queue_unkeyed_rows(tx, source.source_no)
     return tuple(member.name for member in members)
 
@@ -149,7 +182,7 @@ def leave_broken(tx: Transaction, source: Source, reconcile: Reconcile | None) -
     if source.status != "broken":
         return []
     if reconcile is None:
-        return [Problem("refused", "it is whole again and waits to be reconciled")]
+        return [Problem("unreconciled", "it is whole again and waits to be reconciled")]
     reconcile(tx, source)
     store.source_ready(tx, source.source_no)
     return []
@@ -173,8 +206,12 @@ def refresh_source(tx: Transaction, source: Source) -> Source:
     if table is None:
         table = restored_table(tx, source)
     store.refresh_source(tx, source.source_no)
+    if source.is_polled:
+        return require_source(tx, source.source_no)
     wait_for_table(tx, table, exclusively=False, patience_seconds=LOOK_PATIENCE_SECONDS)
     store.create_capture_triggers(tx, source.source_no)
+    if source.is_from_wal:
+        store.attach_wal(tx, source.source_no)
     store.switch_capture_triggers(tx, source.source_no, enabled=source.enabled)
     return require_source(tx, source.source_no)
 
@@ -236,6 +273,13 @@ def install_new_sources(database: Database) -> list[CheckedSource]:
     return [install_alone(database, source_no) for source_no in waiting]
 
 
+def follow_switches(database: Database) -> list[CheckedSource]:
+    """Validate the sources whose `enabled` plain SQL has changed, so that capture follows it."""
+    with database.transaction(read_only=True) as tx:
+        switched = [require_source(tx, source_no) for source_no in store.switched_sources(tx)]
+    return [check_alone(database, source, None) for source in switched]
+
+
 def install_alone(database: Database, source_no: SourceNo) -> CheckedSource:
     """
     Install one source in a transaction of its own, or mark it broken with the reason.
@@ -266,9 +310,12 @@ def install_one(tx: Transaction, source_no: SourceNo) -> CheckedSource:
     log = get_log(tx, source.log_name)
     settings = written_settings(source)
     table = find_table(tx, source.source_table)
-    plan_source(table, settings, log)
+    plan = make_plan(table, settings, log)
+    if settings.is_polled:
+        install_poll(tx, source_no, table, plan)
+        return CheckedSource(require_source(tx, source_no), [])
     locked = wait_for_table(tx, table, exclusively=False, patience_seconds=LOOK_PATIENCE_SECONDS)
-    install(tx, source_no, locked, plan_source(locked, settings, log))
+    install(tx, source_no, locked, make_plan(locked, settings, log))
     return CheckedSource(require_source(tx, source_no), [])
 
 
@@ -287,4 +334,9 @@ def written_settings(source: Source) -> SourceSettings:
         on_delete=source.on_delete,
         # The column's default is one leaf, which a partitioned table cannot have.
         on_truncate=None if source.on_truncate == "record" else source.on_truncate,
+        capture=source.capture,
+        order_column=source.order_column,
+        timestamp_column=source.timestamp_column,
+        poll_lookback=source.poll_lookback,
+        reconcile_interval_seconds=source.reconcile_interval_seconds,
     )

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
+from tallystick.db.errors import PermissionDeniedError
 from tallystick.seal.errors import (
     InvalidSourceError,
     SourceBusyError,
     SourceExistsError,
     SourceNotFoundError,
+    UnsupportedSourceError,
 )
 from tallystick.seal.logs import Log, get_log
 from tallystick.seal.sources import store
-from tallystick.seal.sources.admission import plan_source
+from tallystick.seal.sources.personal import with_warning
+from tallystick.seal.sources.planning import make_plan
 from tallystick.seal.sources.source import (
     DRY_RUN,
+    Capture,
     CaptureRule,
     LeafForm,
     RequeueResult,
@@ -27,8 +30,9 @@ from tallystick.seal.sources.source import (
     SourcePlan,
     SourceSettings,
     TruncateRule,
-    clear_columns_note,
 )
+
+from tallystick.seal.wal import wait_until_read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +44,8 @@ LOCK_PATIENCE_SECONDS: Final = 60.0
 """How long a locked table is tried again, 2 seconds at a time: its writers never queue longer."""
 LOCK_PAUSE_SECONDS: Final = 0.2
 """Between two tries: whoever waited behind ours goes first."""
+FIRST_PAGE_ROWS: Final = 1_000
+"""A small table that is polled is sealed as it is added; a larger one shows that it can be read."""
 
 
 def add_source(
@@ -57,10 +63,18 @@ def add_source(
     on_update: CaptureRule = "record",
     on_delete: CaptureRule = "record",
     on_truncate: TruncateRule | None = None,
+    capture: Capture | None = None,
+    order_column: str | None = None,
+    timestamp_column: str | None = None,
+    poll_lookback: int | None = None,
+    reconcile_interval_seconds: int | None = None,
     dry_run: bool = False,
 ) -> Source:
     """
     Let *table* feed *log*: from the commit on each change is captured. Return the source.
+
+    With capture `poll`, which an order or timestamp column means too, nothing is done to the
+    table: it is read, and needs no owner here but a role that may let `tally_poller` read it.
 
     The caller owns the table. Its triggers are made under a lock that waits for running
     writers; rows that it has already are queued by `run_backfill`, and the source is active
@@ -75,7 +89,8 @@ def add_source(
         SourceExistsError: The table feeds the log with other settings, or was detached from it.
         SourceBusyError: The table stayed locked for a minute.
         InvalidSourceError, UnsupportedSourceError, UnknownColumnError, NoKeyError,
-        HashColumnError, PermissionDeniedError: As `plan_source`.
+        HashColumnError, PermissionDeniedError: As `make_plan`; a table that is to be polled and
+            cannot be read is unsupported too.
     """
     settings = SourceSettings(
         key=optional_tuple(key),
@@ -88,20 +103,29 @@ def add_source(
         on_update=on_update,
         on_delete=on_delete,
         on_truncate=on_truncate,
+        capture=capture,
+        order_column=order_column,
+        timestamp_column=timestamp_column,
+        poll_lookback=poll_lookback,
+        reconcile_interval_seconds=reconcile_interval_seconds,
     )
     found_log = get_log(tx, log)
     found = find_table(tx, table)
-    plan = plan_source(found, settings, found_log)
+    plan = make_plan(found, settings, found_log)
     existing = find_source(tx, log, found)
     if existing is not None:
         return same_source(existing, plan, found)
     if dry_run:
         return imagine_source(found_log, found, plan)
+    if settings.is_polled:
+        source_no = store.add_source(tx, log, found.name, plan)
+        install_poll(tx, source_no, found, plan)
+        return with_warning(require_source(tx, source_no), found)
     locked = wait_for_table(tx, found, exclusively=False)
-    plan = plan_source(locked, settings, found_log)
+    plan = make_plan(locked, settings, found_log)
     source_no = store.add_source(tx, log, locked.name, plan)
     install(tx, source_no, locked, plan)
-    return with_note(require_source(tx, source_no), locked)
+    return with_warning(require_source(tx, source_no), locked)
 
 
 def install(tx: Transaction, source_no: SourceNo, table: Table, plan: SourcePlan) -> None:
@@ -113,11 +137,49 @@ def install(tx: Transaction, source_no: SourceNo, table: Table, plan: SourcePlan
     """
     assert store.is_read_committed(tx), "a statement after the lock sees what the lock waited for"
     store.grant_reading(tx, table.relation, plan.key_columns)
+    if plan.capture == "wal":
+        store.choose_wal(tx, source_no)
     store.install_source(tx, source_no, table.relation, plan)
     store.create_capture_triggers(tx, source_no)
+    if plan.capture == "wal":
+        # Even an empty table is not ready before a slot reads its changes.
+        store.attach_wal(tx, source_no)
+        return
     if not plan.key_columns:
         queue_unkeyed_rows(tx, source_no)
     if not plan.key_columns or not store.has_rows(tx, table):
+        store.source_ready(tx, source_no)
+
+
+def install_poll(tx: Transaction, source_no: SourceNo, table: Table, plan: SourcePlan) -> None:
+    """
+    Bind the source to its table and queue a first page of it; nothing is done to the table.
+
+    It is ready at once where that page was all.
+
+    Raises:
+        PermissionDeniedError: `tally_poller` may not read the table, and the caller cannot let it.
+        UnsupportedSourceError: The server refuses to read it, or to order it.
+        SourceBusyError: Whoever holds its rows does not answer.
+    """
+    assert store.is_read_committed(tx), "a statement after the poller's lock sees what it queued"
+    if not (store.may_poll(tx, table.relation) or store.grant_polling(tx, table.relation)):
+        raise PermissionDeniedError(
+            f"only who owns {table.name} can GRANT SELECT on it TO tally_poller"
+        )
+    store.install_poll(tx, source_no, table.relation, plan)
+    try:
+        with tx.savepoint():
+            page = store.poll_page(tx, source_no, after=None, page_rows=FIRST_PAGE_ROWS)
+    except psycopg.Error as raised:
+        said = raised.diag.message_primary or type(raised).__name__
+        if isinstance(raised, psycopg.OperationalError):
+            raise SourceBusyError(f"{table.name} does not answer: {said}") from raised
+        raise UnsupportedSourceError(
+            f"{table.name} cannot be polled: {said}",
+            evidence={"table": table.name, "reason": said},
+        ) from raised
+    if page is not None and page.finished:
         store.source_ready(tx, source_no)
 
 
@@ -183,7 +245,7 @@ def same_source(existing: Source, plan: SourcePlan, table: Table) -> Source:
             f"{where} already, with other fields: {', '.join(differences)}",
             evidence={**evidence, "fields": differences},
         )
-    return with_note(existing, table)
+    return with_warning(existing, table)
 
 
 def imagine_source(log: Log, table: Table, plan: SourcePlan) -> Source:
@@ -195,14 +257,12 @@ def imagine_source(log: Log, table: Table, plan: SourcePlan) -> Source:
         log_id=log.log_id,
         source_no=DRY_RUN,
         relation=table.relation,
-        capture="trigger",
-        order_column=None,
-        timestamp_column=None,
         enabled=True,
         status="backfilling",
         problem=None,
+        poll_cursor=None,
         covered_relations=[member.relation for member in table.members],
-        backfill_relations=[table.relation],
+        backfill_relations=[] if plan.capture == "poll" else [table.relation],
         backfill_after=None,
         schema_fingerprint=table.fingerprint,
         created_at=log.created_at,
@@ -210,12 +270,7 @@ def imagine_source(log: Log, table: Table, plan: SourcePlan) -> Source:
         reconciled_at=None,
         **fields,
     )
-    return with_note(source, table)
-
-
-def with_note(source: Source, table: Table) -> Source:
-    """Return *source* with what the one who adds it should know."""
-    return dataclasses.replace(source, note=clear_columns_note(source, table))
+    return with_warning(source, table)
 
 
 def optional_tuple(names: Sequence[str] | None) -> tuple[str, ...] | None:
@@ -295,11 +350,15 @@ def detach_source(tx: Transaction, log: str, table: str) -> Source:
     source = get_source(tx, log, table)
     # Everybody locks the source's row first and its table then, so nobody waits in a circle.
     store.lock_source(tx, source.source_no)
-    stands = None if source.relation is None else store.read_table(tx, source.relation)
+    stands = None
+    if source.relation is not None and not source.is_polled:
+        stands = store.read_table(tx, source.relation)
     if stands is not None and source.status != "detached":
         wait_for_table(tx, stands, exclusively=True)
         store.drop_capture_triggers(tx, source.source_no)
     store.detach_source(tx, source.source_no)
+    if stands is not None and source.is_from_wal:
+        store.detach_wal(tx, source.source_no)
     return require_source(tx, source.source_no)
 
 
@@ -320,6 +379,10 @@ def requeue(tx: Transaction, log: str, table: str) -> RequeueResult:
         raise InvalidSourceError(f"{source.source_table} is keyed by full row: reconcile it")
     try:
         with tx.savepoint():
-            return store.requeue(tx, source.source_no)
+            if source.is_from_wal:
+                # What is queued now must stand behind every change that was committed before.
+                wait_for_table(tx, find_table(tx, source.source_table), exclusively=False)
+                wait_until_read(tx)
+            return store.requeue(tx, source)
     except psycopg.errors.LockNotAvailable as raised:
         raise SourceBusyError(f"rows of {source.source_table} are held by others") from raised

@@ -16,7 +16,8 @@ SELECT
   tally.table_fingerprint(c.oid),
   (SELECT coalesce(jsonb_agg(jsonb_build_object(
      'name', a.attname, 'type', pg_catalog.format_type(a.atttypid, a.atttypmod), 'is_bytea', a.atttypid = 'bytea'::regtype,
-     'is_not_null', a.attnotnull, 'is_virtual', a.attgenerated = 'v') ORDER BY a.attnum), '[]')
+     'is_not_null', a.attnotnull, 'is_virtual', a.attgenerated = 'v',
+     'base_type', pg_catalog.format_type(tally.base_type(a.atttypid), NULL)) ORDER BY a.attnum), '[]')
    FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
   (SELECT coalesce(jsonb_agg(jsonb_build_object(
      'name', x.relname, 'is_primary', i.indisprimary, 'is_immediate', i.indimmediate, 'is_valid', i.indisvalid,
@@ -48,7 +49,8 @@ ORDER BY w.relation, w.trigger_name;
 SELECT
   source_table, log_name, log_id, source_no, relation::bigint, capture::text, leaf_form::text, hash_column, order_column,
   timestamp_column, key_columns, key_types, include_columns, exclude_columns, private_columns, on_update::text,
-  on_delete::text, on_truncate::text, enabled, status::text, problem, covered_relations::bigint[],
+  on_delete::text, on_truncate::text, enabled, status::text, problem, poll_cursor, poll_lookback,
+  reconcile_interval_seconds, covered_relations::bigint[],
   backfill_relations::bigint[], backfill_after, schema_fingerprint, created_at, checked_at, reconciled_at
 FROM tally.verification_sources
 WHERE (%(log_name)s::text IS NULL OR log_name = %(log_name)s) AND (%(source_no)s::integer IS NULL OR source_no = %(source_no)s)
@@ -61,7 +63,41 @@ SELECT source_no FROM tally.verification_sources WHERE source_no = %(source_no)s
 -- name: new_sources
 -- Sources that were plainly inserted, or written down in SQL, and wait to be installed.
 SELECT source_no FROM tally.verification_sources
-WHERE relation IS NULL AND status = 'backfilling' AND capture = 'trigger' ORDER BY source_no;
+WHERE relation IS NULL AND status = 'backfilling' ORDER BY source_no;
+
+-- name: switched_sources
+-- Sources whose `enabled` was changed by plain SQL and not followed yet.
+SELECT source_no FROM tally.verification_sources
+WHERE relation IS NOT NULL
+  AND CASE WHEN enabled THEN status = 'broken' AND problem ->> 'code' = 'disabled'
+           ELSE status IN ('backfilling', 'active') END
+ORDER BY source_no;
+
+-- name: polled_sources
+-- Sources to be polled, with the pause of their logs.
+SELECT s.source_no, l.batch_interval_ms
+FROM tally.verification_sources AS s INNER JOIN tally.verification_logs AS l ON l.log_id = s.log_id
+WHERE s.capture = 'poll' AND s.relation IS NOT NULL AND s.enabled AND s.status IN ('backfilling', 'active')
+ORDER BY s.source_no;
+
+-- name: install_poll
+-- Binds a source that is polled to its table, key and order.
+SELECT tally.install_poll_v1(
+  %(source_no)s, %(relation)s::bigint::oid, %(key_columns)s, %(key_types)s, %(leaf_form)s::tally.leaf_form,
+  %(order_column)s, %(timestamp_column)s, %(poll_lookback)s, %(reconcile_interval_seconds)s);
+
+-- name: grant_polling
+-- Lets tally_poller read a table; whether it may.
+SELECT tally.grant_polling(%(relation)s::bigint::oid);
+
+-- name: may_poll
+-- Whether tally_poller may read a table.
+SELECT has_schema_privilege('tally_poller', c.relnamespace, 'USAGE') AND has_table_privilege('tally_poller', c.oid, 'SELECT')
+FROM pg_catalog.pg_class AS c WHERE c.oid = %(relation)s::bigint::oid;
+
+-- name: poll_page
+-- Queues what the next page of a polled table has that the log does not know.
+SELECT p.rows_read, p.rows_queued, p.last_order, p.finished FROM tally.poll_page_v1(%(source_no)s, %(after)s, %(page_rows)s) AS p;
 
 -- name: unfinished_backfills
 -- Sources of which rows are still to be queued, the oldest first.
@@ -153,3 +189,43 @@ SELECT p.rows_read, p.rows_queued, p.finished FROM tally.backfill_page_v1(%(sour
 -- name: requeue
 -- Queues the present state of quarantined rows' keys.
 SELECT r.keys_queued, r.rows_resolved, r.rows_left FROM tally.requeue_v1(%(source_no)s) AS r;
+
+-- name: requeue_polled
+-- As requeue, for a source that is polled.
+SELECT r.keys_queued, r.rows_resolved, r.rows_left FROM tally.requeue_polled_v1(%(source_no)s) AS r;
+
+-- name: choose_wal
+-- A source that is not installed yet is captured from the WAL.
+SELECT tally.choose_wal_v1(%(source_no)s);
+
+-- name: attach_wal
+-- Publishes the table, as its owner, with whole old rows in the WAL.
+SELECT tally.attach_wal(%(source_no)s);
+
+-- name: detach_wal
+-- Takes the table out of the publication, as its owner, and gives it its replica identity back.
+SELECT tally.detach_wal(%(source_no)s);
+
+-- name: wal_problems
+-- What keeps the source's changes out of the WAL's messages.
+SELECT p.code, p.message FROM tally.wal_problems(%(source_no)s) AS p;
+
+-- name: lock_page
+-- Locks the next page of rows, and returns where it ends and their keys.
+SELECT p.last_key, p.keys FROM tally.lock_page_v1(%(source_no)s, %(page_rows)s) AS p;
+
+-- name: queue_page
+-- Queues those of the locked rows that log and queue do not know.
+SELECT p.rows_queued, p.finished FROM tally.queue_page_v1(%(source_no)s, %(last_key)s, %(keys)s) AS p;
+
+-- name: unfinished_wal_backfills
+-- Sources that a slot serves and of which rows are still to be queued.
+SELECT source_no FROM tally.verification_sources
+WHERE backfill_relations <> '{}' AND status IN ('backfilling', 'active') AND capture::text = 'wal' AND enabled AND wal_epoch IS NOT NULL
+ORDER BY source_no;
+
+-- name: mendable_wal_sources
+-- Sources that reading the WAL broke, and that a reconcile mends.
+SELECT log_name, source_table FROM tally.verification_sources
+WHERE capture::text = 'wal' AND status = 'broken' AND enabled AND problem ->> 'code' IN ('wal_lost', 'wal_truncated')
+ORDER BY source_no;

@@ -11,13 +11,12 @@ from tallystick.seal.errors import InvalidSourceError
 if TYPE_CHECKING:
     import datetime
 
-    from tallystick.seal.sources.table import Table
 
 SourceNo = NewType("SourceNo", int)
 RelationId = NewType("RelationId", int)
 """The oid of a table."""
 
-Capture = Literal["trigger", "poll"]
+Capture = Literal["trigger", "poll", "wal"]
 LeafForm = Literal["record", "salted", "column"]
 CaptureRule = Literal["record", "ignore", "refuse"]
 TruncateRule = Literal["record", "expand", "ignore", "refuse"]
@@ -34,6 +33,11 @@ ProblemCode = Literal[
     "trigger_disabled",
     "disabled",
     "refused",
+    "unreconciled",
+    "wal_lost",
+    "wal_unpublished",
+    "wal_truncated",
+    "identity_changed",
 ]
 
 DRY_RUN: Final = SourceNo(0)
@@ -54,6 +58,17 @@ class SourceSettings:
     on_update: CaptureRule = "record"
     on_delete: CaptureRule = "record"
     on_truncate: TruncateRule | None = None
+    capture: Capture | None = None
+    order_column: str | None = None
+    timestamp_column: str | None = None
+    poll_lookback: int | None = None
+    reconcile_interval_seconds: int | None = None
+
+    @property
+    def is_polled(self) -> bool:
+        """Whether the table is read; who names an order means that, as earlier SQL does."""
+        named = self.order_column is not None or self.timestamp_column is not None
+        return self.capture == "poll" or (self.capture is None and named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +85,11 @@ class SourcePlan:
     on_update: CaptureRule
     on_delete: CaptureRule
     on_truncate: TruncateRule
+    capture: Capture
+    order_column: str | None
+    timestamp_column: str | None
+    poll_lookback: int | None
+    reconcile_interval_seconds: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +117,9 @@ class Source:
     enabled: bool
     status: SourceStatus
     problem: dict[str, Any] | None
+    poll_cursor: str | None
+    poll_lookback: int | None
+    reconcile_interval_seconds: int | None
     covered_relations: list[RelationId]
     backfill_relations: list[RelationId]
     backfill_after: list[str] | None
@@ -105,6 +128,20 @@ class Source:
     checked_at: datetime.datetime | None
     reconciled_at: datetime.datetime | None
     note: str | None = None
+    clear_columns: list[str] | None = None
+    """The columns that cannot be erased once they are sealed; None where nobody asked."""
+    personal_columns: list[str] | None = None
+    """Those of them whose names or types look like personal data."""
+
+    @property
+    def is_polled(self) -> bool:
+        """Whether its table is read, because triggers cannot stand on it or must not."""
+        return self.capture == "poll"
+
+    @property
+    def is_from_wal(self) -> bool:
+        """Whether its changes are read from the WAL, so that its table has no triggers."""
+        return self.capture == "wal"
 
     @property
     def is_keyed_by_full_row(self) -> bool:
@@ -130,7 +167,15 @@ class Problem:
     @property
     def is_gap(self) -> bool:
         """Whether changes were not captured while it stood."""
-        return self.code in {"trigger_missing", "trigger_disabled", "disabled"}
+        return self.code in {
+            "trigger_missing",
+            "trigger_disabled",
+            "disabled",
+            "wal_lost",
+            "wal_unpublished",
+            "wal_truncated",
+            "identity_changed",
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +199,24 @@ class BackfillResult:
 
 
 @dataclass(frozen=True, slots=True)
+class PolledPage:
+    """One page of a polled table: rows read and queued, where it ended, whether it was the last."""
+
+    rows_read: int
+    rows_queued: int
+    last_order: str | None
+    finished: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """A source that is to be polled, and how long its log pauses between looks."""
+
+    source_no: SourceNo
+    interval_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class RequeueResult:
     """Keys whose present state was queued, and quarantined rows: resolved, and still poison."""
 
@@ -174,6 +237,7 @@ def check_settings(settings: SourceSettings) -> None:
         ("on_delete", settings.on_delete, get_args(CaptureRule)),
         ("on_truncate", settings.on_truncate, (None, *get_args(TruncateRule))),
         ("leaf_form", settings.leaf_form, (None, *get_args(LeafForm))),
+        ("capture", settings.capture, (None, *get_args(Capture))),
     )
     for name, value, known in rules:
         if value not in known:
@@ -184,27 +248,26 @@ def check_settings(settings: SourceSettings) -> None:
         raise InvalidSourceError("a source is keyed by columns or by the full row, not both")
     if settings.key == ():
         raise InvalidSourceError("a key has columns; keyed by the full row is key_full_row")
+    check_order(settings)
     if settings.hash_column is not None and settings.leaf_form not in {None, "column"}:
         raise InvalidSourceError(f"form {settings.leaf_form} takes no hash column")
 
 
-def clear_columns_note(source: Source, table: Table) -> str | None:
-    """Return what one should know who adds *source*: which columns stand in clear in its leaves."""
-    if source.leaf_form != "record":
-        return None
-    keys = source.key_columns or []
-    clear = [
-        column.name
-        for column in table.columns
-        if column.name in keys
-        or (
-            column.name not in source.private_columns
-            and not column.is_virtual
-            and (source.include_columns is None or column.name in source.include_columns)
-            and (source.exclude_columns is None or column.name not in source.exclude_columns)
-        )
-    ]
-    return (
-        f"{', '.join(clear)}: what stands in clear cannot be erased from the log;"
-        " name columns that hold personal data as private, or leave them out"
+def check_order(settings: SourceSettings) -> None:
+    """
+    Check the settings of a poll, and that nothing else has them.
+
+    Raises:
+        InvalidSourceError: A trigger source has an order or a lookback, or a length is none.
+    """
+    if not settings.is_polled and settings.poll_lookback is not None:
+        raise InvalidSourceError("only what is polled has a poll_lookback")
+    if settings.capture == "trigger" and (settings.order_column or settings.timestamp_column):
+        raise InvalidSourceError("triggers need no order: an order column is for capture poll")
+    lengths = (
+        ("poll_lookback", settings.poll_lookback, 0),
+        ("reconcile_interval_seconds", settings.reconcile_interval_seconds, 1),
     )
+    for name, length, least in lengths:
+        if length is not None and not least <= length < 2**31:
+            raise InvalidSourceError(f"{name} is {least} to 2147483647")

@@ -13,6 +13,8 @@ from psycopg.types.json import Jsonb
 from tallystick.db import Query, Transaction, load_queries
 from tallystick.seal.sources.source import (
     BackfillResult,
+    Polled,
+    PolledPage,
     Problem,
     RelationId,
     RequeueResult,
@@ -36,6 +38,12 @@ class Queries:
     sources: Query
     lock_source: Query
     new_sources: Query
+    switched_sources: Query
+    polled_sources: Query
+    install_poll: Query
+    grant_polling: Query
+    may_poll: Query
+    poll_page: Query
     unfinished_backfills: Query
     add_source: Query
     install_source: Query
@@ -57,6 +65,15 @@ class Queries:
     rebind_source: Query
     backfill_page: Query
     requeue: Query
+    choose_wal: Query
+    attach_wal: Query
+    detach_wal: Query
+    wal_problems: Query
+    lock_page: Query
+    queue_page: Query
+    unfinished_wal_backfills: Query
+    mendable_wal_sources: Query
+    requeue_polled: Query
 
 
 SQL = load_queries(Queries, __package__)
@@ -126,6 +143,16 @@ def unfinished_backfills(tx: Transaction) -> list[SourceNo]:
     return tx.values(SQL.unfinished_backfills)
 
 
+def switched_sources(tx: Transaction) -> list[SourceNo]:
+    """Return the sources whose capture is not yet as `enabled` says."""
+    return tx.values(SQL.switched_sources)
+
+
+def polled_sources(tx: Transaction) -> list[Polled]:
+    """Return the sources that are to be polled."""
+    return tx.rows(Polled, SQL.polled_sources)
+
+
 def add_source(tx: Transaction, log_name: str, source_table: str, plan: SourcePlan) -> SourceNo:
     """Write down a new source and return its number."""
     fields = as_parameters(plan)
@@ -140,7 +167,33 @@ def install_source(
     """Bind a source to its table and key, and generate its functions."""
     fields = as_parameters(plan)
     tx.execute(SQL.install_source, {"source_no": source_no, "relation": relation, **fields})
-    tx.execute(SQL.create_capture, {"source_no": source_no})
+    create_capture(tx, source_no)
+
+
+def install_poll(
+    tx: Transaction, source_no: SourceNo, relation: RelationId, plan: SourcePlan
+) -> None:
+    """Bind a source that is polled to its table, key and order."""
+    fields = as_parameters(plan)
+    tx.execute(SQL.install_poll, {"source_no": source_no, "relation": relation, **fields})
+
+
+def grant_polling(tx: Transaction, relation: RelationId) -> bool:
+    """Let `tally_poller` read the table where it may not yet; return whether it may now."""
+    return bool(tx.value(SQL.grant_polling, {"relation": relation}))
+
+
+def may_poll(tx: Transaction, relation: RelationId) -> bool:
+    """Return whether `tally_poller` may read the table."""
+    return bool(tx.value(SQL.may_poll, {"relation": relation}))
+
+
+def poll_page(
+    tx: Transaction, source_no: SourceNo, *, after: str | None, page_rows: int
+) -> PolledPage | None:
+    """Queue what a page holds; None where another polls the source, or it is not to be polled."""
+    parameters = {"source_no": source_no, "after": after, "page_rows": page_rows}
+    return tx.row(PolledPage, SQL.poll_page, parameters)
 
 
 def as_parameters(plan: SourcePlan) -> dict[str, Any]:
@@ -172,6 +225,11 @@ def is_read_committed(tx: Transaction) -> bool:
     return bool(tx.value(SQL.is_read_committed))
 
 
+def create_capture(tx: Transaction, source_no: SourceNo) -> None:
+    """Generate the source's functions from its columns as they are now."""
+    tx.execute(SQL.create_capture, {"source_no": source_no})
+
+
 def create_capture_triggers(tx: Transaction, source_no: SourceNo) -> None:
     """Put the triggers on the table and its descendants, and note which have them now."""
     tx.execute(SQL.create_capture_triggers, {"source_no": source_no})
@@ -186,6 +244,62 @@ def drop_capture_triggers(tx: Transaction, source_no: SourceNo) -> None:
 def switch_capture_triggers(tx: Transaction, source_no: SourceNo, *, enabled: bool) -> None:
     """Turn the triggers on, ALWAYS, or off."""
     tx.execute(SQL.switch_capture_triggers, {"source_no": source_no, "enabled": enabled})
+
+
+def choose_wal(tx: Transaction, source_no: SourceNo) -> None:
+    """Note that a source which is not installed yet is captured from the WAL."""
+    tx.execute(SQL.choose_wal, {"source_no": source_no})
+
+
+def attach_wal(tx: Transaction, source_no: SourceNo) -> None:
+    """Publish the table and its descendants, with their whole old rows in the WAL."""
+    tx.execute(SQL.attach_wal, {"source_no": source_no})
+
+
+def detach_wal(tx: Transaction, source_no: SourceNo) -> None:
+    """Take a detached source's tables out of the publication, as far as no other reads them."""
+    tx.execute(SQL.detach_wal, {"source_no": source_no})
+
+
+def wal_problems(tx: Transaction, source_no: SourceNo) -> list[Problem]:
+    """Return what keeps a source's changes out of the WAL's messages."""
+    return tx.rows(Problem, SQL.wal_problems, {"source_no": source_no})
+
+
+def lock_page(
+    tx: Transaction, source_no: SourceNo, *, page_rows: int
+) -> tuple[list[str] | None, list[str]]:
+    """Lock the next page of rows and return where it ends (None: at the end), and their keys."""
+    page = tx.row(
+        lambda last, keys: (last, keys),
+        SQL.lock_page,
+        {"source_no": source_no, "page_rows": page_rows},
+    )
+    assert page is not None, "the function returns one row"
+    return page
+
+
+def queue_page(
+    tx: Transaction, source_no: SourceNo, last_key: list[str] | None, keys: list[str]
+) -> tuple[int, bool]:
+    """Queue those of the locked rows that log and queue do not know; how many, and whether all."""
+    page = tx.row(
+        lambda queued, finished: (queued, finished),
+        SQL.queue_page,
+        {"source_no": source_no, "last_key": last_key, "keys": keys},
+    )
+    assert page is not None, "the function returns one row"
+    return page
+
+
+def unfinished_wal_backfills(tx: Transaction) -> list[SourceNo]:
+    """Return the wal sources that a slot serves and of which rows are still to be queued."""
+    return tx.values(SQL.unfinished_wal_backfills)
+
+
+def mendable_wal_sources(tx: Transaction) -> list[tuple[str, str]]:
+    """Return log and table of each wal source that reading broke and a reconcile mends."""
+    return tx.rows(lambda log, table: (log, table), SQL.mendable_wal_sources)
 
 
 def rebind_source(tx: Transaction, source_no: SourceNo, relation: RelationId) -> bool:
@@ -248,8 +362,9 @@ def unhurried(tx: Transaction) -> Iterator[None]:
     tx.value(SQL.statement_patience, {"timeout": before})
 
 
-def requeue(tx: Transaction, source_no: SourceNo) -> RequeueResult:
+def requeue(tx: Transaction, source: Source) -> RequeueResult:
     """Queue the present state of quarantined rows' keys."""
-    result = tx.row(RequeueResult, SQL.requeue, {"source_no": source_no})
+    query = SQL.requeue_polled if source.is_polled else SQL.requeue
+    result = tx.row(RequeueResult, query, {"source_no": source.source_no})
     assert result is not None, "the function returns one row"
     return result

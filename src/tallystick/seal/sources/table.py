@@ -27,13 +27,14 @@ KINDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column, with its type as PostgreSQL prints it."""
+    """One column, with its type as PostgreSQL prints it, and what that is under its domains."""
 
     name: str
     type: str
     is_bytea: bool
     is_not_null: bool
     is_virtual: bool
+    base_type: str
 
 
 @dataclass(frozen=True, slots=True)

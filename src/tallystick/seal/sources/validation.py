@@ -46,6 +46,31 @@ def find_problems(
     ]
 
 
+def find_poll_problems(
+    source: Source, *, named: RelationId | None, table: Table | None, may_poll: bool
+) -> list[Problem]:
+    """Return what is wrong with a *source* that is polled; as `find_problems`, without triggers."""
+    if table is None:
+        if named is None:
+            return [Problem("table_missing", f"{source.source_table} was dropped")]
+        return [Problem("table_replaced", f"another table stands under {source.source_table}")]
+    if named != source.relation:
+        return [
+            Problem("table_replaced", f"the table is now called {table.name}, not its sealed name")
+        ]
+    orders = [name for name in (source.order_column, source.timestamp_column) if name is not None]
+    missing = [
+        Problem("column_missing", f"{table.name} has no column {name} any more")
+        for name in table.missing_columns(orders)
+    ]
+    problems = missing or column_problems(source, table)
+    if not may_poll:
+        problems += [Problem("permission_lost", f"tally_poller may not read {table.name}")]
+    if not source.enabled:
+        problems += [Problem("disabled", f"{table.name} is not polled: it was turned off")]
+    return problems
+
+
 def column_problems(source: Source, table: Table) -> list[Problem]:
     """Return which columns that the source needs are missing, and which were retyped."""
     key_columns = source.key_columns or []
@@ -66,7 +91,8 @@ def column_problems(source: Source, table: Table) -> list[Problem]:
             problems.append(
                 Problem("column_retyped", f"key {name} was {type_before} and is {column.type}")
             )
-    if key_columns and not problems and not has_key_index(source, table):
+    needs_index = bool(key_columns) and not source.is_polled
+    if needs_index and not problems and not has_key_index(source, table):
         names = ", ".join(key_columns)
         problems.append(Problem("key_missing", f"no unique index on the key ({names}) any more"))
     for name in hash_column:
