@@ -20,7 +20,7 @@ def test_a_clock_that_steps_disturbs_nothing(database_url, tmp_path):
     bench = make_bench(database_url, tmp_path / "keys", batch_interval_ms=20, control_leaves=False)
     sql(database_url, "CREATE TABLE account (id integer PRIMARY KEY, version integer NOT NULL)")
     attach(bench, "account")
-    dice = random.Random(7)  # noqa: S311 (a workload, no secret)
+    dice = random.Random(7)
     written = 0
     with running_worker(bench) as running, psycopg.connect(database_url) as connection:
         for step in STEPS_SECONDS:
@@ -34,7 +34,8 @@ def test_a_clock_that_steps_disturbs_nothing(database_url, tmp_path):
                 )
                 connection.commit()
                 written += 1
-            wait_until(lambda: bench.size() == written, "every change")
+            expected = written
+            wait_until(lambda size=expected: bench.size() == size, "every change")
     assert running.failed == []
     assert_whole(bench, size=written)
     versions: dict[str, int] = {}

@@ -18,27 +18,26 @@ from tallystick.runtime.postgres import EmbeddedPostgres
 from tests.seal.laws.stage import assert_whole, attach, sql
 from tests.support.logs import make_bench
 
-SIZE_MB = 400
-BALLAST_MB = 60
+SMALL_MB = 200
+LARGE_MB = 1500
 SMALL_WAL = {"min_wal_size": "32MB", "max_wal_size": "64MB", "shared_buffers": "32MB"}
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 400 MB with a ballast of 60 that a test may throw out."""
+    """A file system of 200 MB, which an operator can make larger."""
     place = tmp_path / "disk"
     place.mkdir()
     if os.geteuid() != 0:
         pytest.skip("a file system of its own can be mounted by root alone")
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={SIZE_MB}m,mode=0755", "tmpfs", str(place)],
+        ["mount", "-t", "tmpfs", "-o", f"size={SMALL_MB}m,mode=0755", "tmpfs", str(place)],
         capture_output=True,
         check=False,
     )
     if mounted.returncode != 0:
         pytest.skip("this container may not mount a tmpfs")
     try:
-        (place / "ballast").write_bytes(bytes(BALLAST_MB * 1024 * 1024))
         yield place
     finally:
         subprocess.run(["umount", "--lazy", str(place)], check=False)
@@ -71,20 +70,21 @@ def fill(url: str) -> int:
 
 @pytest.mark.slow
 def test_a_full_disk_loses_nothing(small_server, small_disk, tmp_path):
-    """log 3: filled to the last byte while rows wait; given room again, all that committed is in."""
+    """log 3: a disk filled to the last byte while rows wait; with room again all that committed is in."""
     migrate(small_server.url())
     url = small_server.url()
     bench = make_bench(url, tmp_path / "keys", control_leaves=False, batch_size=5000)
     sql(url, "CREATE TABLE payment (id bigint PRIMARY KEY, note text)")
     attach(bench, "payment")
     assert fill(url) > 0
-    assert shutil.disk_usage(small_disk).free < SIZE_MB * 1024 * 1024 // 10
+    assert shutil.disk_usage(small_disk).free < SMALL_MB * 1024 * 1024 // 10
     # With no room left a batch fails as a whole, or the last bytes let it through as a whole.
     with contextlib.suppress(Error, psycopg.Error, AssertionError):
         while bench.sequencer.seal_once(bench.log.log_id) is not None:
             pass
     bench.database.close()
-    (small_disk / "ballast").unlink()
+    enlarge = ["mount", "-o", f"remount,size={LARGE_MB}m", str(small_disk)]
+    subprocess.run(enlarge, check=True)
     # A server that could not write its WAL has ended itself; one that could is started over.
     small_server.stop("immediate")
     small_server.start()

@@ -19,7 +19,7 @@ def hold_transactions(url: str, key_dir, seconds: float, longest_seconds: float)
     bench = make_bench(url, key_dir, batch_interval_ms=50, control_leaves=False)
     sql(url, "CREATE TABLE payment (id bigint PRIMARY KEY, note text)")
     attach(bench, "payment")
-    dice = random.Random(11)  # noqa: S311 (a workload, no secret)
+    dice = random.Random(11)
 
     def write(connection: psycopg.Connection, number: int, turn: int) -> int:
         first = number * 10**8 + turn * 10
