@@ -70,7 +70,7 @@ def fill(url: str) -> int:
 
 @pytest.mark.slow
 def test_a_full_disk_loses_nothing(small_server, small_disk, tmp_path):
-    """log 3: a disk filled to the last byte while rows wait; with room again all that committed is in."""
+    """log 3: a disk filled to the last byte; with room again all that committed is sealed."""
     migrate(small_server.url())
     url = small_server.url()
     bench = make_bench(url, tmp_path / "keys", control_leaves=False, batch_size=5000)
