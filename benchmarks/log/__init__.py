@@ -10,6 +10,7 @@ MODULES: Final = (
     "proofs",
     "serving",
     "audit",
+    "export",
     "key_index",
     "capture_bulk",
     "capture_single",
@@ -17,5 +18,6 @@ MODULES: Final = (
     "floor",
     "latency",
     "idle",
+    "push",
 )
 """In the order in which they run: those after `sealing` use the large log that it filled."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 
-from tests.support.privacy import CANARY, Hidden
+from tests.cli.test_commands import sql
+from tests.support.privacy import CANARY, Hidden, places_with
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,6 +85,36 @@ def test_redact_tells_what_it_did(hidden: Hidden, tally: Tally) -> None:
     ran = tally("audit", "payments")
     assert ran.code == 0, ran.out
     assert "1 leaves were redacted; of 1 rows only" in ran.out
+
+
+def test_a_redaction_is_sealed_in_the_house_log(
+    worker: None, database_url: str, tally: Tally, tmp_path: Path
+) -> None:
+    """log 28: The house log has the record of each redaction; the worker's lines have no value."""
+    sql(database_url, "CREATE TABLE person (id int PRIMARY KEY, email text)")
+    assert tally("log", "create", "people").code == 0
+    ran = tally("source", "add", "people", "person", "--private", "email", "--json")
+    assert (ran.json["clear_columns"], ran.json["personal_columns"]) == (["id"], [])
+    sql(database_url, f"INSERT INTO person VALUES (7, '{CANARY}'); DELETE FROM person")
+    proof = str(tmp_path / "p.tlog-proof")
+    sealed = tally("prove", "people", "--key", "7", "--until", "sealed", "-o", proof)
+    ran = tally("redact", "people", "--key", "7", *WHY)
+    assert ran.code == 0
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        for _ in range(300):
+            found = connection.execute(
+                "SELECT tally.leaf_record(leaf) -> 'row' FROM tally.merkle_log"
+                " WHERE log_name = 'tally' AND source_table = 'tally.redactions'"
+            ).fetchall()
+            if len(found) == 2:
+                break
+            time.sleep(0.1)
+    said = [(row["reason"], row["legal_basis"]) for (row,) in found]
+    assert said == [("request 17", "GDPR Art. 17")] * 2
+    assert places_with(database_url, CANARY) == []
+    audited = tally("audit")
+    assert audited.code == 0
+    assert all(CANARY not in one.err + one.out for one in (sealed, ran, audited))
 
 
 def test_redact_is_refused_in_words(hidden: Hidden, tally: Tally) -> None:

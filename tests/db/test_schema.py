@@ -313,10 +313,21 @@ OPEN_TO_ALL = {
     "leaf_record(bytea)",
     "node_hash(bytea,bytea)",
     "set_test_clock(timestamp with time zone,boolean)",
+    "sign_as(text)",
 }
 """What anybody may call; the last is of databases made for tests alone."""
 OF_READERS = {"quorum_size(integer,integer)"}
-OF_AUDITORS = {"compare_rows(integer,text[])", "count_rows(integer)", "record_members(bytea)"}
+OF_AUDITORS = {
+    "chain_index(bytea,bytea,bigint)",
+    "chain_indexes(bytea,bigint)",
+    "compare_rows(integer,text[])",
+    "count_rows(integer)",
+    "index_key(text,text)",
+    "is_indexed(bytea)",
+    "mark_wal()",
+    "record_members(bytea)",
+    "wal_slot()",
+}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from tallystick.http.authorize import (
     read_operator_key,
 )
 from tallystick.http.errors import ScopeMissingError, UnauthenticatedError
-from tallystick.http.scopes import LOG_SCOPES, NEEDS, OWN, STATIC_NEEDS
+from tallystick.http.scopes import LOG_SCOPES, NEEDS, OWN, PUSH_NEEDS, STATIC_NEEDS, Need
 from tallystick.record import KeyPermissionsError
 from tests.http.conftest import TOKEN, running
 
@@ -36,10 +36,11 @@ VALUES = {
     "level": "0",
     "tile": "000.p/1",
     "job": "00",
+    "key_id": "00000000",
     "sink": "none",
     "origin_hash": "00",
 }
-EVERY_ROUTE = [*NEEDS, *(("GET", path) for path in STATIC_NEEDS)]
+EVERY_ROUTE = [*NEEDS, *PUSH_NEEDS, *(("GET", path) for path in STATIC_NEEDS)]
 
 
 def path_of(template: str, visibility: str) -> str:
@@ -57,6 +58,11 @@ def logs(server: Running) -> Running:
     return server
 
 
+def need_of(method: str, template: str) -> Need:
+    """What a caller of a route must have."""
+    return {**NEEDS, **PUSH_NEEDS}.get((method, template)) or STATIC_NEEDS[template]
+
+
 def expected(need: object, visibility: str) -> bool:
     """Whether everybody may call a route of this need about a log of this visibility."""
     opened = getattr(need, "opened", None)
@@ -71,7 +77,7 @@ def expected(need: object, visibility: str) -> bool:
 def test_every_route_refuses_who_may_not(logs: Running, visibility: str) -> None:
     """log 22: Without a key a route answers what is open, else 401; with a wrong key 401."""
     for method, template in EVERY_ROUTE:
-        need = NEEDS.get((method, template)) or STATIC_NEEDS[template]
+        need = need_of(method, template)
         path = path_of(template, visibility)
         status = logs.anonymous.request(method, path).status_code
         assert (status != 401) == expected(need, visibility), (method, path, status)
@@ -168,7 +174,7 @@ def test_openapi_names_every_route() -> None:
     assert described == set(EVERY_ROUTE)
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            need = NEEDS.get((method.upper(), path)) or STATIC_NEEDS[path]
+            need = need_of(method.upper(), path)
             assert operation["x-needs"] == need.words
             assert operation.get("description") or operation["summary"]
             named = set(re.findall(r"\{(\w+)\}", path))

@@ -40,7 +40,9 @@ def items(server: Running, path: str) -> list[dict[str, Any]]:
 
 def test_disclosures_verify_offline(server: Running, hidden: Hidden) -> None:
     """log 22: A disclosure's member `disclosure` is the file that an offline check takes."""
-    answer = server.operator.post("/logs/payments/disclose", json={"index": 1, "columns": ["email"]})
+    answer = server.operator.post(
+        "/logs/payments/disclose", json={"index": 1, "columns": ["email"]}
+    )
     assert transcript(answer) == shown("""
         POST /logs/payments/disclose
         200
@@ -57,7 +59,7 @@ def test_disclosures_verify_offline(server: Running, hidden: Hidden) -> None:
 
 
 def test_redactions_are_answered_and_marked(server: Running, hidden: Hidden) -> None:
-    """log 22, 28: A redaction tells what it did; entries, rows and search mark the leaf from then."""
+    """log 22, 28: A redaction tells what it did; lists mark the leaf from then on."""
     before = items(server, "/logs/payments/entries")
     assert all("redacted" not in entry for entry in before)
     answer = server.operator.post("/logs/payments/redact", json={"indexes": [1], **WORDS})
@@ -83,7 +85,11 @@ def test_redactions_are_answered_and_marked(server: Running, hidden: Hidden) -> 
     assert [entry.get("redacted", False) for entry in entries] == [False, True, True]
     assert entries[1] == {**before[1], "redacted": True}
     assert server.anonymous.get("/logs/payments/entries/1").json()["redacted"]
-    for path in ("rows?table=person&key=1", "rows?table=person&key=1&at_size=2", "search?op=insert"):
+    for path in (
+        "rows?table=person&key=1",
+        "rows?table=person&key=1&at_size=2",
+        "search?op=insert",
+    ):
         assert items(server, f"/logs/payments/{path}")[0]["redacted"], path
     assert hidden.rows("SELECT DISTINCT actor FROM tally.redactions") == [("key:operator",)]
     hidden.bench.seal_all()

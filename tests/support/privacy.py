@@ -89,7 +89,8 @@ def places_with(url: str, canary: str) -> list[str]:
     found = []
     with psycopg.connect(url, autocommit=True) as connection:
         columns = connection.execute(
-            "SELECT n.nspname::text, c.relname::text, a.attname::text, a.atttypid = 'bytea'::regtype"
+            "SELECT n.nspname::text, c.relname::text, a.attname::text,"
+            " a.atttypid = 'bytea'::regtype"
             " FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
             " JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
             " WHERE (n.nspname = 'tally' AND c.relkind IN ('r', 'p'))"
@@ -100,9 +101,9 @@ def places_with(url: str, canary: str) -> list[str]:
             holds = (
                 sql.SQL("position({}::bytea IN {}) > 0").format(canary.encode(), name)
                 if is_bytes
-                else sql.SQL("position({c} IN {n}::text) > 0 OR position({h} IN {n}::text) > 0").format(
-                    c=canary, h=canary.encode().hex(), n=name
-                )
+                else sql.SQL(
+                    "position({c} IN {n}::text) > 0 OR position({h} IN {n}::text) > 0"
+                ).format(c=canary, h=canary.encode().hex(), n=name)
             )
             if schema == "pg_catalog":
                 holds = sql.SQL("schemaname = 'tally' AND ({})").format(holds)

@@ -18,7 +18,7 @@ import obstore
 from obstore.store import S3Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 ACCESS_KEY = "tester"
 SECRET_KEY = "a-secret-of-tests"
@@ -79,10 +79,14 @@ def running_weed(program: Path) -> Iterator[ObjectStore]:
     command = [
         *(str(program), "server", "-dir", str(place), "-ip", "127.0.0.1", "-ip.bind", "127.0.0.1"),
         *("-s3", "-s3.config", str(place / "s3.json"), "-s3.iam=false", "-volume.max=50"),
+        # Gateways at fixed ports, of which a second run on this machine would get none.
+        *("-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"),
         *("-master.volumeSizeLimitMB=64", *(f"-{name}={port}" for name, port in ports.items())),
     ]
-    with running(command, place), contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, place, ignore_errors=True)
+        stack.callback(remove_sockets, ports.values())
+        stack.enter_context(running(command, place))
         store = ObjectStore(f"http://127.0.0.1:{ports['s3.port']}")
         make_bucket(store)
         yield store
@@ -94,8 +98,9 @@ def running_moto() -> Iterator[ObjectStore]:
     port = free_port()
     place = Path(tempfile.mkdtemp(prefix="tallystick-moto-"))
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with running(command, place), contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, place, ignore_errors=True)
+        stack.enter_context(running(command, place))
         store = ObjectStore(f"http://127.0.0.1:{port}")
         make_bucket(store)
         yield store
@@ -111,6 +116,13 @@ def running(command: Sequence[str], place: Path) -> Iterator[None]:
     finally:
         process.kill()
         process.wait()
+
+
+def remove_sockets(ports: Iterable[int]) -> None:
+    """Remove the sockets that SeaweedFS leaves behind when it is killed; their place is fixed."""
+    for port in ports:
+        for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+            path.unlink(missing_ok=True)
 
 
 def make_bucket(store: ObjectStore) -> None:

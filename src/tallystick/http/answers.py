@@ -245,6 +245,11 @@ class SourceItem(msgspec.Struct, frozen=True):
     on_update: str
     on_delete: str
     on_truncate: str
+    order_column: str | None
+    timestamp_column: str | None
+    poll_cursor: str | None
+    poll_lookback: int | None
+    reconcile_interval_seconds: int | None
     problem: dict[str, Any] | None
     created_at: str
     note: str | None
@@ -414,6 +419,11 @@ def source_item(source: Source) -> SourceItem:
         on_update=source.on_update,
         on_delete=source.on_delete,
         on_truncate=source.on_truncate,
+        order_column=source.order_column,
+        timestamp_column=source.timestamp_column,
+        poll_cursor=source.poll_cursor,
+        poll_lookback=source.poll_lookback,
+        reconcile_interval_seconds=source.reconcile_interval_seconds,
         problem=source.problem,
         created_at=format_time(source.created_at),
         note=source.note,

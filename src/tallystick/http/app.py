@@ -44,6 +44,7 @@ from tallystick.http.problems import (
     problem_of,
     status_of,
 )
+from tallystick.http.proofs import PlainProofs
 from tallystick.http.routes import (
     audits,
     documents,
@@ -127,12 +128,13 @@ def create_app(services: Services, *, pages: Pages | None = None) -> ASGIApp:
     """
     api = make_api(services)
     static = StaticTree(services.publisher, services.authorizer)
+    proofs = PlainProofs(services.publisher, services.authorizer)
     if pages is None:
-        return ObservedApp(api, static, services.door)
+        return ObservedApp(api, static, proofs, services.door)
     explorer = pages.make(
         services.publisher, services.authorizer.is_operator, lambda error: status_of(type(error))
     )
-    return ObservedApp(mount(api, explorer, pages.is_page), static, services.door)
+    return ObservedApp(mount(api, explorer, pages.is_page), static, proofs, services.door)
 
 
 def make_api(services: Services) -> Litestar:

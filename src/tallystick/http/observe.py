@@ -16,6 +16,7 @@ import structlog
 from litestar.types import ASGIApp, Message, Receive, Send
 
 from tallystick import metrics
+from tallystick.http.proofs import PROOF_ROUTE, PlainProofs
 from tallystick.http.push import PUSH_ROUTE, PushDoor, parse_push
 from tallystick.http.static import StaticTree, parse_static, problem_answer, respond
 from tallystick.seal.errors import InvalidRequestError
@@ -31,11 +32,14 @@ logger = structlog.get_logger("tallystick.http.access")
 
 
 class ObservedApp:
-    """The server's ASGI application: static trees, the push door, and the framework behind them."""
+    """The server's ASGI application: what is answered at once, and the framework behind it."""
 
-    def __init__(self, app: ASGIApp, static: StaticTree, door: PushDoor) -> None:
+    def __init__(
+        self, app: ASGIApp, static: StaticTree, proofs: PlainProofs, door: PushDoor
+    ) -> None:
         self._app = app
         self._static = static
+        self._proofs = proofs
         self._door = door
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
@@ -75,6 +79,10 @@ class ObservedApp:
         if log_name is not None:
             await self._door(log_name, scope, receive, send)
             return PUSH_ROUTE
+        answer = await self._proofs.answer(scope)
+        if answer is not None:
+            await respond(send, answer, with_body=True)
+            return PROOF_ROUTE
         with structlog.contextvars.bound_contextvars(request_id=request_id.decode()):
             await self._app(scope, receive, send)
         return str(scope.get("path_template") or NO_ROUTE)

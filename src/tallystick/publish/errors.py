@@ -15,6 +15,7 @@ Errors of publishing (log.md, sections 3.3, 4.4 and 6).
     ├── DamagedMapError            what is kept for a map does not lead to its sealed root
     ├── NothingHiddenError         the leaf commits to no such column
     ├── RecordDamagedError         the record beside the leaf does not open it
+    ├── HeadNotTakenError          not in the log of logs yet
     ├── DamagedTreeError           a tile of the published tree is not stored
     ├── ExportAddressError         no place that an export can be at
     ├── ExportUnavailableError     the place of an export does not answer
@@ -117,6 +118,12 @@ class DamagedMapError(Error):
     """What is kept for the map does not lead to its sealed root; `tally log index --anew`."""
 
     kind = Kind.DAMAGED
+
+
+class HeadNotTakenError(Error):
+    """The log of logs has no head of this log beyond the leaf yet; try again in some seconds."""
+
+    kind = Kind.UNAVAILABLE
 
 
 class DamagedTreeError(Error):

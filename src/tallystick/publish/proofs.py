@@ -15,7 +15,7 @@ from typing import Final
 
 from tallystick.publish.errors import LeafNotFoundError, SizeTooLargeError
 from tallystick.publish.heads import PublishedHead
-from tallystick.publish.tiles import TileStore, edge_tiles, growth_tiles, proof_tiles
+from tallystick.publish.tiles import TileRows, TileStore, edge_tiles, growth_tiles, proof_tiles
 from tallystick.publish.values import GrowthProof, LeafProof
 from tallystick.seal.errors import InvalidRequestError
 from tallystick.seal.logs import LogId
@@ -75,11 +75,39 @@ def prove_leaf(
     Raises:
         LeafNotFoundError: The tree of *size* leaves has no leaf at *index*.
     """
+    check_index(head, index, size)
+    return prove_from(tiles.fetch(head.log_id, proof_tiles(index, size)), head, index, size)
+
+
+def prove_leaf_in_memory(
+    tiles: TileStore, head: PublishedHead, index: LeafIndex, size: TreeSize
+) -> LeafProof | None:
+    """
+    As `prove_leaf`, but None where a tile is not in memory.
+
+    Raises:
+        LeafNotFoundError: The tree of *size* leaves has no leaf at *index*.
+    """
+    check_index(head, index, size)
+    rows = tiles.in_memory(head.log_id, proof_tiles(index, size))
+    return None if rows is None else prove_from(rows, head, index, size)
+
+
+def check_index(head: PublishedHead, index: LeafIndex, size: TreeSize) -> None:
+    """
+    Check that the tree of *size* leaves has one at *index*.
+
+    Raises:
+        LeafNotFoundError: It has none.
+    """
     if not 0 <= index < size:
         raise LeafNotFoundError(
             f"log {head.log_name} has no leaf {index} in its tree of {size} leaves"
         )
-    rows = tiles.fetch(head.log_id, proof_tiles(index, size))
+
+
+def prove_from(rows: TileRows, head: PublishedHead, index: LeafIndex, size: TreeSize) -> LeafProof:
+    """Return the proof of a leaf from *rows*, which hold its tiles."""
     place, offset = divmod(index, TILE_WIDTH)
     [row] = rows.read_tiles([Tile(0, place, offset + 1)])
     root = head.root if size == head.size else edge_root(edge_from_tiles(rows, size))

@@ -42,6 +42,7 @@ from tallystick.publish.values import (
     SearchPage,
     ServerGauges,
     SignedCheckpoint,
+    WaitedFor,
     WitnessState,
 )
 from tallystick.seal.errors import InvalidRequestError
@@ -67,6 +68,8 @@ MAX_SEARCHED_LEAVES: Final = 10_000
 """Leaves that one page of a search reads, so that it ends whatever is asked."""
 MAX_PAGE_BYTES: Final = 8_000_000
 """Leaf bytes in one page of entries; 1,000 leaves of the greatest length would be 65 MB."""
+MAX_WAITED_FOR: Final = 100
+"""Witnesses that health names; whoever has more of them behind knows enough."""
 DELETE_LETTER: Final = "D"
 
 logger = structlog.get_logger(__name__)
@@ -260,6 +263,10 @@ class Publisher:
         """Return how the whole system does."""
         return self._database.read(store.health)
 
+    def waited_for(self) -> list[WaitedFor]:
+        """Return the witnesses for which heads wait, by log and name, at most 100."""
+        return self._database.read(partial(store.waited_for, limit=MAX_WAITED_FOR))
+
     def log_gauges(self) -> list[LogGauges]:
         """Return the measures of every log."""
         return self._database.read(store.log_gauges)
@@ -294,6 +301,24 @@ class Publisher:
         if proof is None:
             proof = proofs.prove_leaf(self._tiles, head, index, of_size)
             self._proofs.put(head.log_id, proof)
+        return proof
+
+    def cached_proof(
+        self, head: PublishedHead, index: LeafIndex, size: int | None = None
+    ) -> LeafProof | None:
+        """
+        Return the proof of the leaf at *index* from memory; None where `prove_index` must fetch.
+
+        Raises:
+            SizeTooLargeError: *size* is beyond the published head.
+            LeafNotFoundError: That tree has no leaf at *index*.
+        """
+        of_size = proofs.check_size(head, size)
+        proof = self._proofs.get((head.log_id, index, of_size))
+        if proof is None:
+            proof = proofs.prove_leaf_in_memory(self._tiles, head, index, of_size)
+            if proof is not None:
+                self._proofs.put(head.log_id, proof)
         return proof
 
     def prove_indexes(

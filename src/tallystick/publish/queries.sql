@@ -229,6 +229,15 @@ SELECT
   (SELECT count(*) FROM tally.witnesses AS w WHERE w.status = 'conflict'),
   (SELECT s.status::text FROM tally.sealing AS s);
 
+-- name: waited_for
+-- Why heads are not published: the witnesses that have not cosigned them, and those in conflict.
+SELECT h.log_name, h.tree_size, p.tree_size, w.name, w.status::text, w.last_size, w.last_error
+FROM tally.witnesses AS w
+INNER JOIN tally.log_heads AS h ON h.log_id = w.log_id
+INNER JOIN tally.published_checkpoints AS p ON p.log_id = w.log_id
+WHERE p.tree_size < h.tree_size AND (w.status = 'conflict' OR (w.enabled AND coalesce(w.last_size, -1) < h.tree_size))
+ORDER BY h.log_name, w.name LIMIT %(limit)s;
+
 -- name: log_gauges
 -- The measures of every log.
 SELECT

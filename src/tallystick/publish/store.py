@@ -17,6 +17,7 @@ from tallystick.publish.values import (
     SearchFilter,
     ServerGauges,
     SignedCheckpoint,
+    WaitedFor,
     WitnessState,
 )
 from tallystick.seal.index import MapTiles
@@ -54,6 +55,7 @@ class Queries:
     key_leaves: Query
     witnesses: Query
     health: Query
+    waited_for: Query
     log_gauges: Query
     server_gauges: Query
 
@@ -303,6 +305,11 @@ def health(tx: Transaction) -> Health:
     found = tx.row(Health, SQL.health)
     assert found is not None, "a SELECT without FROM has one row"
     return found
+
+
+def waited_for(tx: Transaction, *, limit: int) -> list[WaitedFor]:
+    """Return the witnesses for which heads wait, by log and name."""
+    return tx.rows(WaitedFor, SQL.waited_for, {"limit": limit})
 
 
 def log_gauges(tx: Transaction) -> list[LogGauges]:

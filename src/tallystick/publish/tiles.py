@@ -97,6 +97,16 @@ class TileStore:
         """Return the row of *tile* from memory; None where it must be fetched."""
         return self._cache.get((log_id, tile.level, tile.index), width=tile.width)
 
+    def in_memory(self, log_id: LogId, tiles: Sequence[Tile]) -> TileRows | None:
+        """Return the rows of *tiles* from memory; None where one must be fetched."""
+        rows: dict[tuple[int, int], bytes] = {}
+        for tile in tiles:
+            row = self.cached(log_id, tile)
+            if row is None:
+                return None
+            rows[tile.level, tile.index] = row
+        return TileRows(rows)
+
     def fetch(self, log_id: LogId, tiles: Sequence[Tile]) -> TileRows:
         """
         Return the rows of *tiles*, those that are not in memory by one statement.

@@ -183,6 +183,19 @@ class WitnessState:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitedFor:
+    """A witness for whose cosignature a log's head waits, or that contradicts the log."""
+
+    log_name: str
+    size: TreeSize
+    published_size: TreeSize
+    witness: str
+    status: Literal["active", "conflict"]
+    last_size: int | None
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """How the whole system does; *lag_seconds* is the age of the oldest unsealed row."""
 

@@ -14,6 +14,7 @@ from typing import Final
 from tallystick.config import Settings
 from tallystick.db import Database, Transaction, migrate
 from tallystick.runtime.operator import operator_key_file
+from tallystick.seal.headlog import create_heads_log
 from tallystick.seal.logs import (
     KeyRing,
     create_house_logs,
@@ -55,12 +56,15 @@ class Initialised:
     sources: list[str]
 
 
-def initialise(settings: Settings, url: str, *, test: bool = False) -> Initialised:
+def initialise(
+    settings: Settings, url: str, *, test: bool = False, log_of_logs: bool = False
+) -> Initialised:
     """
     Migrate the database, make the house logs, attach the house log's sources, and write the
     operator's key.
 
-    Everything that is there already is left as it is, so that it may run at each start.
+    Everything that is there already is left as it is, so that it may run at each start. With
+    *log_of_logs* the log `tally_heads` is made too, and takes heads from then on.
 
     Raises:
         DatabaseUnavailableError: The database does not answer.
@@ -74,6 +78,8 @@ def initialise(settings: Settings, url: str, *, test: bool = False) -> Initialis
             prefix = origin_prefix(tx, settings)
             logs = create_house_logs(tx, keys=keys, origin_prefix=prefix)
             create_outbox_key(tx, keys=keys, origin_prefix=prefix)
+            if log_of_logs:
+                logs.append(create_heads_log(tx, keys=keys, origin_prefix=prefix))
         sources = add_house_sources(database)
     operator_key_file(settings)
     return Initialised([m.name for m in applied], [log.log_name for log in logs], sources)

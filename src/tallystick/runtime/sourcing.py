@@ -17,6 +17,7 @@ from tallystick.db import Database
 from tallystick.errors import Error
 from tallystick.seal.sources import (
     check_sources,
+    follow_switches,
     install_new_sources,
     run_backfills,
 )
@@ -41,6 +42,7 @@ def run_sources(database: Database, stop: threading.Event) -> None:
                 check_at = now + CHECK_SECONDS
             else:
                 install_new_sources(database)
+                follow_switches(database)
             for result in run_backfills(database, stop):
                 logger.info(
                     "source.backfilled", source_no=result.source_no, rows=result.rows_queued

@@ -64,6 +64,8 @@ def tend_wal_sources(database: Database, stop: threading.Event, *, limit_bytes: 
 def tend_once(database: Database, stop: threading.Event, *, limit_bytes: int) -> None:
     """Queue rows from before a slot served their source, and reconcile what a gap has broken."""
     with database.transaction(read_only=True) as tx:
+        if not is_needed(tx):
+            return
         tell_lag(lag(tx), limit_bytes)
     for result in run_backfills(database, stop, from_wal=True):
         logger.info("source.backfilled", source_no=result.source_no, rows=result.rows_queued)

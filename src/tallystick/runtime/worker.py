@@ -22,9 +22,12 @@ from tallystick.db import Database
 from tallystick.db.migrate import check_migrated
 from tallystick.errors import Error
 from tallystick.outbox import OutboxSettings, SinkSettings, run_outbox
+from tallystick.runtime.heads import run_heads
 from tallystick.runtime.house import origin_prefix
+from tallystick.runtime.indexing import run_indexes
 from tallystick.runtime.lifecycle import run_lifecycle
 from tallystick.runtime.place import database_url
+from tallystick.runtime.polling import run_polls, run_reconciles
 from tallystick.runtime.sourcing import run_sources
 from tallystick.runtime.wal import read_wal, tend_wal_sources
 from tallystick.runtime.witnessing import run_witnesses
@@ -33,8 +36,8 @@ from tallystick.seal.sequencer import SealObserver, SealResult, SequencerWorker
 
 STOP_SECONDS: Final = 18.0
 """What is in flight is finished within 20 s of the signal (log.md, section 6.4)."""
-SPARE_CONNECTIONS: Final = 8
-"""Besides one for each sealing thread: probe, sources, outbox, its deliveries, keys, witnesses."""
+SPARE_CONNECTIONS: Final = 13
+"""Besides those that seal: probe, sources, outbox and its deliveries, keys, and other duties."""
 GIVEN_UP: Final = 5
 
 logger = structlog.get_logger(__name__)
@@ -73,10 +76,14 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
         duties: dict[str, Callable[[], None]] = {
             "seal": lambda: sequencer.run(stop),
             "sources": lambda: run_sources(database, stop),
+            "polls": lambda: run_polls(database, stop),
+            "reconciles": lambda: run_reconciles(database, stop),
             "wal": lambda: read_wal(database, stop, limit_bytes=wal_limit),
             "wal sources": lambda: tend_wal_sources(database, stop, limit_bytes=wal_limit),
             "lifecycle": lambda: run_lifecycle(database, keys, stop, origin_prefix=prefix),
             "witnesses": lambda: run_witnesses(database, stop),
+            "indexes": lambda: run_indexes(database, stop),
+            "heads": lambda: run_heads(database, stop),
             "outbox": lambda: run_outbox(database, stop, outbox),
         }
         logger.info("worker.started", pid=os.getpid(), process="worker")

@@ -34,6 +34,7 @@ Errors of sealing (log.md, section 3.3).
     ├── EntryTooLargeError             over 65,535 bytes
     ├── EntryPendingError              queued, and not sealed in time
     ├── DoorClosedError                the process stops and takes no entry
+    ├── ImportRefusedError             an earlier log's leaves are not those that were expected
     ├── IndexRefusedError              the root of a map cannot be sealed in this log
     └── DamagedLogError                the log becomes failed
         ├── EdgeMismatchError              tiles and head disagree
@@ -243,6 +244,17 @@ class MalformedWalError(Error):
     """A message of the replication stream is not of the form that pgoutput writes."""
 
     kind = Kind.DAMAGED
+
+
+class ImportRefusedError(Error):
+    """The earlier log's leaves are none, or do not have the root that was expected."""
+
+    kind = Kind.UNPROCESSABLE
+
+    def __init__(self, message: str | None = None, *, expected: str = "", actual: str = "") -> None:
+        super().__init__(message)
+        self.expected = expected
+        self.actual = actual
 
 
 class DamagedLogError(Error):

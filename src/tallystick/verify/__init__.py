@@ -5,6 +5,15 @@ Each check takes bytes and a trust policy, and returns a trusted object or raise
 `VerificationError` of the step that refused. This list is what others may use.
 """
 
+from tallystick.verify.chain import (
+    CHAIN_HEADER,
+    HEADS_LOG,
+    HeadChain,
+    VerifiedChain,
+    check_chain,
+    format_chain,
+    parse_chain,
+)
 from tallystick.verify.errors import (
     BucketNotIncludedError,
     CosignatureError,
@@ -15,8 +24,10 @@ from tallystick.verify.errors import (
     ForeignVersionError,
     ForkedLogError,
     GrowthNotProvenError,
+    HeadNotIncludedError,
     HiddenVersionError,
     IncompleteHistoryError,
+    InnerHeadError,
     LeafNotIncludedError,
     LeafRecordError,
     LogSignatureError,
@@ -42,6 +53,8 @@ from tallystick.verify.leaf import VerifiedLeaf, check_leaf
 from tallystick.verify.trust import KeyPeriod, Trust, TrustedPolicy, read_trust
 
 __all__ = [
+    "CHAIN_HEADER",
+    "HEADS_LOG",
     "BucketNotIncludedError",
     "CosignatureError",
     "DisclosureFormatError",
@@ -52,8 +65,11 @@ __all__ = [
     "ForeignVersionError",
     "ForkedLogError",
     "GrowthNotProvenError",
+    "HeadChain",
+    "HeadNotIncludedError",
     "HiddenVersionError",
     "IncompleteHistoryError",
+    "InnerHeadError",
     "KeyPeriod",
     "LeafNotIncludedError",
     "LeafRecordError",
@@ -72,6 +88,7 @@ __all__ = [
     "UntrustedLogError",
     "UnusablePolicyError",
     "VerificationError",
+    "VerifiedChain",
     "VerifiedExport",
     "VerifiedGrowth",
     "VerifiedHead",
@@ -79,10 +96,13 @@ __all__ = [
     "VerifiedLeaf",
     "Version",
     "WrongBucketError",
+    "check_chain",
     "check_export_tree",
     "check_growth",
     "check_head",
     "check_history",
     "check_leaf",
+    "format_chain",
+    "parse_chain",
     "read_trust",
 ]

@@ -11,6 +11,8 @@ Error:
         ├── CosignatureError         3 witnesses    a known witness's cosignature is false
         ├── QuorumMissingError       3 witnesses    too few witnesses cosigned, or too late
         ├── LeafNotIncludedError     4 tree         the path does not lead to the root
+        ├── HeadNotIncludedError     4 heads        a log's note is not in the log of logs
+        ├── InnerHeadError           5 inner        the note in the log of logs is not its log's
         ├── GrowthNotProvenError     4 tree         the consistency proof does not hold
         ├── ForkedLogError           4 tree         one log signed two roots for one size
         ├── ExportObjectError        4 tree         an object of an export is not the log's
@@ -248,3 +250,17 @@ class ForeignVersionError(VerificationError):
 
     step: ClassVar[int] = 9
     step_name: ClassVar[str] = "versions"
+
+
+class HeadNotIncludedError(VerificationError):
+    """The path does not lead from the log's checkpoint to the root of the log of logs."""
+
+    step: ClassVar[int] = 4
+    step_name: ClassVar[str] = "heads"
+
+
+class InnerHeadError(VerificationError):
+    """The checkpoint in the log of logs is not signed by a trusted key of its log."""
+
+    step: ClassVar[int] = 5
+    step_name: ClassVar[str] = "inner"

@@ -173,13 +173,9 @@ def check_history(
     predecessor = _read_genesis(first[0]) if first else None
 
     # Steps 7 and 8: the buckets and the entries. The table's own leaves are listed like a key's.
-    for key, bucket, listed in (
-        (file.key, file.key_bucket, file.versions),
-        (TABLE_KEY, file.table_bucket, file.table_leaves),
-    ):
-        key_hash = _hash_key(file.table, key)
-        chain = _find_chain(key_hash, bucket, root)
-        _check_chain(key_hash, chain, listed, size)
+    _check_listed(_hash_key(file.table, file.key), file.key_bucket, file.versions, size, root)
+    table_hash = _hash_key(file.table, TABLE_KEY)
+    _check_listed(table_hash, file.table_bucket, file.table_leaves, size, root)
 
     # Step 9: the versions. Everything else binds indexes; only this says what they are of.
     for version in versions:
@@ -265,6 +261,13 @@ def _hash_key(table: str, key: Sequence[str]) -> bytes:
         return index_key(table, key)
     except UncanonicalValueError as cause:
         raise ProofFormatError("the table or its key is not Unicode") from cause
+
+
+def _check_listed(
+    key_hash: bytes, bucket: ShownBucket, shown: Sequence[ShownLeaf], size: TreeSize, root: Hash
+) -> None:
+    """Steps 7 and 8 for one key."""
+    _check_chain(key_hash, _find_chain(key_hash, bucket, root), shown, size)
 
 
 def _find_chain(key_hash: bytes, shown: ShownBucket, root: Hash) -> bytes | None:

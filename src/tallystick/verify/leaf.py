@@ -31,7 +31,7 @@ from tallystick.verify.errors import (
     ProofFormatError,
 )
 from tallystick.verify.head import check_log, check_witnesses, parse_head
-from tallystick.verify.trust import TrustedPolicy, read_trust
+from tallystick.verify.trust import Trust, TrustedPolicy, read_trust
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -113,6 +113,31 @@ def check_leaf(
     # Step 3: the witnesses.
     cosignatures = check_witnesses(note, trust, at=at)
 
+    return establish_leaf(
+        parsed,
+        leaf=leaf,
+        checkpoint=checkpoint,
+        trust=trust,
+        cosignatures=cosignatures,
+        disclosure=disclosure,
+    )
+
+
+def establish_leaf(
+    parsed: TlogProof,
+    *,
+    leaf: bytes,
+    checkpoint: Checkpoint,
+    trust: Trust,
+    cosignatures: tuple[Cosignature, ...] = (),
+    disclosure: bytes | None = None,
+) -> VerifiedLeaf:
+    """
+    Steps 4 to 6: the leaf, under a *checkpoint* that is trusted already.
+
+    Raises:
+        VerificationError: As the steps.
+    """
     # Step 4: the tree.
     _check_path(parsed, leaf, checkpoint)
 
@@ -121,12 +146,8 @@ def check_leaf(
     record = _read_record(leaf, log_name)
 
     # Step 6: the disclosures. They are not authenticated until they open what the leaf holds.
-    record, disclosed = open_disclosures(
-        [*_read_extra(parsed.extra), *_read_file(disclosure, parsed, leaf, checkpoint)],
-        leaf,
-        record,
-        log_name,
-    )
+    bundles = [*_read_extra(parsed.extra), *_read_file(disclosure, parsed, leaf, checkpoint)]
+    record, disclosed = _open_disclosures(bundles, leaf, record, log_name)
 
     return VerifiedLeaf(
         leaf=leaf,
@@ -204,7 +225,7 @@ def _read_file(
     return [file.bundle]
 
 
-def open_disclosures(
+def _open_disclosures(
     bundles: Iterable[DisclosureBundle], leaf: bytes, record: Record | None, log_name: str
 ) -> tuple[Record | None, Mapping[str, str | None]]:
     """

@@ -192,17 +192,18 @@ def test_the_checkpoint_comes_last(builder: LogBuilder, tmp_path: Path) -> None:
 def test_only_the_published_head_is_exported(builder: LogBuilder, tmp_path: Path) -> None:
     """Entries below the quorum stay at home; with it they go out under their cosignatures."""
     log = builder.filled("payments", leaves(300), witness_quorum=1)
-    objects = Objects(tmp_path.as_uri())
-    export_log(builder.database, "payments", DirectoryObjects(tmp_path))
+    place = tmp_path / "export"
+    objects = Objects(place.as_uri())
+    export_log(builder.database, "payments", DirectoryObjects(place))
     assert (["checkpoint", "log.json"], 0) == (objects.paths(), exported_size(objects))
     builder.cosign("payments", 300, witness="witness.example/w1")
-    export_log(builder.database, "payments", DirectoryObjects(tmp_path))
+    export_log(builder.database, "payments", DirectoryObjects(place))
     assert 2 == len(parse_note(objects.read("checkpoint")).signatures)
     builder.cosign("payments", 300, witness="witness.example/w2")
-    report = export_log(builder.database, "payments", DirectoryObjects(tmp_path))
+    report = export_log(builder.database, "payments", DirectoryObjects(place))
     assert 0 == report.objects_written
     assert 3 == len(parse_note(objects.read("checkpoint")).signatures)
-    assert 300 == check_export(str(tmp_path), policy_of(builder, log)).entries
+    assert 300 == check_export(str(place), policy_of(builder, log)).entries
 
 
 def test_an_object_that_is_in_the_way_is_named(builder: LogBuilder, address: str) -> None:
@@ -222,7 +223,7 @@ def test_another_logs_export_is_left_alone(builder: LogBuilder, tmp_path: Path) 
     builder.filled("orders", leaves(300))
     export_log(builder.database, "payments", DirectoryObjects(tmp_path))
     exported = Objects(tmp_path.as_uri()).all()
-    with pytest.raises(ExportConflictError, match="is an export of log.example/payments"):
+    with pytest.raises(ExportConflictError, match="is an export of"):
         export_log(builder.database, "orders", DirectoryObjects(tmp_path))
     text = exported["checkpoint"]
     for size, words in ((b"900", "knows 900 leaves"), (b"699", "another tree of 699 leaves")):

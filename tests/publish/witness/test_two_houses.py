@@ -122,7 +122,7 @@ def asking(*houses: House) -> Iterator[None]:
 
 
 def test_two_houses_witness_each_other(houses: tuple[House, House]) -> None:
-    """log 19: Two Tallysticks witness each other, and a third party verifies with a 2-of-2 policy."""
+    """log 19: Two Tallysticks witness each other; a third party verifies with a 2-of-2 policy."""
     north, _south = houses
     with asking(*houses):
         for one in houses:
@@ -143,7 +143,9 @@ def test_two_houses_witness_each_other(houses: tuple[House, House]) -> None:
             "north.example/witness",
             "south.example/witness",
         }
-        without = b"".join(line for line in proof.splitlines(True) if b"south.example/w" not in line)
+        without = b"".join(
+            line for line in proof.splitlines(True) if b"south.example/w" not in line
+        )
         with pytest.raises(QuorumMissingError):
             check_leaf(without, leaf=b"leaf 1", policy=policy)
     assert north.server.anonymous.get("/logs/north/witnesses").json()["items"][0]["last_size"] == 3

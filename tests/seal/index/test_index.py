@@ -28,9 +28,9 @@ from tallystick.seal.index.operations import advance
 from tallystick.seal.logs import configure_log, freeze_log
 from tallystick.seal.sources import add_source
 from tallystick.verify import check_history
-from tests.seal.index.conftest import Mapped
 from tests.seal.index.naive import naive_root
 from tests.support.logs import make_bench
+from tests.support.mapped import Mapped
 
 PAYMENTS = "INSERT INTO payment SELECT i, i, 'note' FROM generate_series(1, 40) AS i"
 
@@ -188,7 +188,7 @@ def test_a_worker_passes_by_a_map_that_another_computes(mapped):
     mapped.run(PAYMENTS)
     mapped.seal()
     with psycopg.connect(mapped.bench.url) as other:
-        other.execute("SELECT pg_advisory_xact_lock(1952541820, %s)", (mapped.bench.log.log_id,))
+        other.execute("SELECT pg_advisory_xact_lock(1952541820, %s)", (mapped.log_id,))
         assert index_log(mapped.bench.database, mapped.name, wait=False).outcome == "busy"
     assert index_log(mapped.bench.database, mapped.name, wait=False).outcome == "queued"
 

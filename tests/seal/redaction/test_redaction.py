@@ -110,11 +110,13 @@ def test_the_audit_knows_redactions(hidden):
 
 
 def test_clear_columns_of_a_redacted_row_are_still_compared(hidden):
-    """A change behind the log's back of what stands in clear is found though the rest was erased."""
+    """A change behind the log's back of what stands in clear is found as ever."""
     index = hidden.sealed(INSERT)
     hidden.redact(index)
     hidden.bench.seal_all()
-    hidden.sql("ALTER TABLE person DISABLE TRIGGER USER; UPDATE person SET city = 'Basel', phone = '1'")
+    hidden.sql(
+        "ALTER TABLE person DISABLE TRIGGER USER; UPDATE person SET city = 'Basel', phone = '1'"
+    )
     report = audit_log(hidden.bench.database, "payments")
     changed = [finding for finding in report.findings if finding.kind == "row_changed"]
     assert [finding.columns for finding in changed] == [("city",)]
@@ -133,7 +135,9 @@ def test_a_record_gone_without_redaction_is_found(hidden):
 @pytest.mark.parametrize("table", ["person", "patient"])
 def test_a_missing_row_whose_record_was_erased_can_be_repaired(hidden, table):
     """Reconcile seals the delete of a row whose last record was erased; the audit is clean then."""
-    index = hidden.sealed(INSERT if table == "person" else "INSERT INTO patient VALUES (1, 'c', 'd')")
+    index = hidden.sealed(
+        INSERT if table == "person" else "INSERT INTO patient VALUES (1, 'c', 'd')"
+    )
     hidden.redact(index)
     hidden.bench.seal_all()
     hidden.sql(f"ALTER TABLE {table} DISABLE TRIGGER USER; DELETE FROM {table}")
@@ -247,7 +251,8 @@ def test_words_and_numbers_have_limits(hidden):
 def test_a_thousand_leaves_fit_one_redact_leaf(hidden):
     """As many leaves as one call takes are one statement, one control leaf, one redaction each."""
     hidden.sealed(
-        f"INSERT INTO person SELECT i, 'a', 'b', NULL, NULL FROM generate_series(1, {MAX_REDACTED}) AS i"
+        "INSERT INTO person SELECT i, 'a', 'b', NULL, NULL"
+        f" FROM generate_series(1, {MAX_REDACTED}) AS i"
     )
     indexes = [i for (i,) in hidden.rows("SELECT leaf_index FROM tally.leaf_records")]
     assert len(hidden.redact(*indexes).redacted) == MAX_REDACTED
@@ -303,3 +308,35 @@ def test_findings_of_salted_rows_cannot_be_guessed(hidden):
     digests = {hashlib.sha256(guess.encode()).digest() for guess in guesses}
     stored = hidden.rows("SELECT expected_digest, actual_digest FROM tally.audit_findings")
     assert not digests & {digest for pair in stored for digest in pair}
+
+
+def test_two_redactions_of_one_leaf_are_one(hidden):
+    """Of two at once one erases, and the other finds it erased: one row, one leaf."""
+    import threading
+
+    index = hidden.sealed(INSERT)
+    done = []
+    threads = [threading.Thread(target=lambda: done.append(hidden.redact(index))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(one.redacted for one in done) == [(), (), (), (index,)]
+    assert hidden.rows("SELECT count(*) FROM tally.redactions") == [(1,)]
+    assert hidden.rows("SELECT count(*) FROM tally.capture") == [(1,)]
+
+
+def test_the_servers_role_may_redact(hidden):
+    """`tally_app` redacts by the function alone; `tally_auditor` cannot."""
+    index = hidden.sealed(INSERT)
+    call = (
+        "SELECT redacted FROM tally.redact_leaves_v1("
+        f"{hidden.bench.log.log_id}, ARRAY[{index}], 'a', 'b', 'c')"
+    )
+    with psycopg.connect(hidden.bench.url) as connection:
+        connection.execute("SET ROLE tally_auditor")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(call)
+    with psycopg.connect(hidden.bench.url) as connection:
+        connection.execute("SET ROLE tally_app")
+        assert connection.execute(call).fetchall() == [([index],)]

@@ -23,7 +23,9 @@ CREATE TABLE person (
 
 def column(name: str, type_name: str = "text") -> Column:
     """A column of this name and type."""
-    return Column(name, type_name, is_bytea=False, is_not_null=False, is_virtual=False)
+    return Column(
+        name, type_name, is_bytea=False, is_not_null=False, is_virtual=False, base_type="text"
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from tallystick.cli.errors import UsageError
 from tallystick.cli.output import show, show_list
 from tallystick.cli.place import HERE, Place
 from tallystick.cli.principal import operator_name
 from tallystick.runtime.house import origin_prefix
+from tallystick.seal.imports import import_log
 from tallystick.seal.logs import (
     LogSettings,
     configure_log,
@@ -21,6 +23,7 @@ from tallystick.seal.logs import (
     recover_log,
 )
 from tallystick.seal.logs.log import Mode, Visibility
+from tallystick.tlog import HASH_BYTES
 
 COLUMNS = ("log_name", "status", "enabled", "mode", "visibility", "origin", "description")
 
@@ -65,6 +68,50 @@ def create(
         prefix = origin_prefix(tx, place.settings())
         made = create_log(tx, log, keys=place.keys(), origin_prefix=prefix, settings=settings)
     show(made, as_json=place.json)
+
+
+def import_earlier(
+    log: LogArgument,
+    /,
+    *,
+    table: Annotated[str, Parameter(help="The earlier service's table of leaves.")],
+    log_name: Annotated[str | None, Parameter(help="The log's name there; default: LOG.")] = None,
+    expect_root: Annotated[
+        str | None, Parameter(help="Its root, in hex; with another nothing is done.")
+    ] = None,
+    place: Place = HERE,
+) -> None:
+    """Make a digest log of an earlier log service's leaves: same bytes, hence the same roots."""
+    root = None if expect_root is None else parse_root(expect_root)
+    with place.database() as database:
+        with database.transaction(read_only=True) as tx:
+            prefix = origin_prefix(tx, place.settings())
+        done = import_log(
+            database,
+            log,
+            table,
+            keys=place.keys(),
+            origin_prefix=prefix,
+            earlier_name=log_name,
+            expect_root=root,
+        )
+    show(done, as_json=place.json)
+
+
+def parse_root(text: str) -> bytes:
+    """
+    Return the root in *text*.
+
+    Raises:
+        UsageError: It is not 64 hex digits.
+    """
+    try:
+        root = bytes.fromhex(text)
+    except ValueError:
+        root = b""
+    if len(root) != HASH_BYTES:
+        raise UsageError("--expect-root is 64 hex digits")
+    return root
 
 
 def list_all(*, place: Place = HERE) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -13,13 +14,17 @@ from tallystick.cli.commands.logs import LogArgument
 from tallystick.cli.errors import UsageError
 from tallystick.cli.output import print_json, print_lines
 from tallystick.cli.place import HERE, Place
-from tallystick.cli.reading import choose_table, open_log, wait_for_head
+from tallystick.cli.reading import LOOK_SECONDS, choose_table, open_log, wait_for_head
 from tallystick.db import Database
 from tallystick.publish import PublishedHead, Publisher, RowKey, history_file
+from tallystick.publish.errors import HeadNotTakenError
+from tallystick.publish.headlog import prove_through_heads
 from tallystick.seal.logs import list_keys
 from tallystick.tlog import LeafIndex
+from tallystick.verify import HEADS_LOG
 
 SUFFIX: Final = ".tlog-proof"
+CHAIN_SUFFIX: Final = ".tlog-chain"
 HISTORY_SUFFIX: Final = ".history"
 WAIT_SECONDS: Final = 60.0
 
@@ -60,6 +65,9 @@ def prove(
         tuple[str, ...],
         Parameter(negative="", help="A row's key: prove all its versions, or that it never was."),
     ] = (),
+    through_heads: Annotated[
+        bool, Parameter(negative="", help="Prove it through the log of logs and its witnesses.")
+    ] = False,
     until: Annotated[
         Literal["sealed"] | None, Parameter(help="Wait until what is committed now is sealed.")
     ] = None,
@@ -86,11 +94,9 @@ def prove(
         publisher, head = open_log(database, log)
         if history:
             row = RowKey.of(choose_table(database, log, table), history)
-            target = output or Path(f"{log}{HISTORY_SUFFIX}")
-            write_file(target, history_file(publisher, head, row))
             if policy_out is not None:
                 write_file(policy_out, policy_of(database, log))
-            show_history(WrittenHistory(log, head.size, target, policy_out), as_json=place.json)
+            show_history(write_history(publisher, head, row, output, policy_out), place)
             return
         if index is None:
             row = RowKey.of(choose_table(database, log, table), key)
@@ -102,23 +108,46 @@ def prove(
             found = proof.index
         else:
             found = LeafIndex(index)
-        target = output or Path(f"{log}-{found}{SUFFIX}")
-        written = write_proof(publisher, head, found, target)
+        target = output or Path(f"{log}-{found}{CHAIN_SUFFIX if through_heads else SUFFIX}")
+        if through_heads:
+            patience = timeout if until is not None else 0.0
+            written = write_chain(database, publisher, head, found, target, patience)
+        else:
+            written = write_proof(publisher, head, found, target)
         if policy_out is not None:
-            write_file(policy_out, policy_of(database, log))
-    result = Written(log, found, head.size, *written, policy_out)
+            trusted = (log, HEADS_LOG) if through_heads else (log,)
+            write_file(policy_out, policy_of(database, *trusted))
+    show_written(Written(log, found, head.size, *written, policy_out), head.origin, place)
+
+
+def show_written(written: Written, origin: str, place: Place) -> None:
+    """Print where a proof was written, and of which leaf it is."""
     if place.json:
-        print_json(result)
-    else:
-        print_lines(
-            f"leaf {found} of {head.origin}, in the tree of {head.size} leaves",
-            *(f"wrote {path}" for path in (*written, policy_out) if path is not None),
-        )
+        print_json(written)
+        return
+    paths = (written.proof, written.leaf, written.policy)
+    print_lines(
+        f"leaf {written.index} of {origin}, in the tree of {written.tree_size} leaves",
+        *(f"wrote {path}" for path in paths if path is not None),
+    )
 
 
-def show_history(written: WrittenHistory, *, as_json: bool) -> None:
+def write_history(
+    publisher: Publisher,
+    head: PublishedHead,
+    row: RowKey,
+    output: Path | None,
+    policy: Path | None,
+) -> WrittenHistory:
+    """Write the history of a row to *output*, by default under the log's name."""
+    target = output or Path(f"{head.log_name}{HISTORY_SUFFIX}")
+    write_file(target, history_file(publisher, head, row))
+    return WrittenHistory(head.log_name, head.size, target, policy)
+
+
+def show_history(written: WrittenHistory, place: Place) -> None:
     """Print where a history was written."""
-    if as_json:
+    if place.json:
         print_json(written)
         return
     paths = [path for path in (written.history, written.policy) if path is not None]
@@ -154,10 +183,45 @@ def write_proof(
     return target, beside
 
 
-def policy_of(database: Database, log: str) -> bytes:
-    """Return a policy that trusts every key that ever signed the log, and asks for no witness."""
+def write_chain(
+    database: Database,
+    publisher: Publisher,
+    head: PublishedHead,
+    index: LeafIndex,
+    target: Path,
+    patience_seconds: float,
+) -> tuple[Path, Path]:
+    """
+    Write the chain through the log of logs to *target* and the leaf beside it; wait for the
+    log's head to be taken, where it is not yet.
+
+    Raises:
+        HeadNotTakenError: It was not in time.
+    """
+    beside = target.with_suffix(".leaf")
+    if beside == target:
+        raise UsageError("a chain's file cannot end in .leaf: that is where its leaf goes")
+    leaf = publisher.entry(head, index).leaf
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        try:
+            chain = prove_through_heads(database, publisher, head, index)
+            break
+        except HeadNotTakenError:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(LOOK_SECONDS)
+        publisher.refresh()
+        head = publisher.published_head(head.log_name)
+    write_file(beside, leaf)
+    write_file(target, chain)
+    return target, beside
+
+
+def policy_of(database: Database, *logs: str) -> bytes:
+    """Return a policy that trusts every key that ever signed the logs, and asks for no witness."""
     with database.transaction(read_only=True) as tx:
-        keys = [key for key in list_keys(tx, log) if key.status != "pending"]
+        keys = [key for log in logs for key in list_keys(tx, log) if key.status != "pending"]
     return "".join([*(f"log {key.vkey}\n" for key in keys), "quorum none\n"]).encode()
 
 

@@ -64,11 +64,14 @@ def init(
     test: Annotated[
         bool, Parameter(negative="", help="Give it a clock that tests can set; never undone.")
     ] = False,
+    log_of_logs: Annotated[
+        bool, Parameter(negative="", help="Also make tally_heads: it takes every log's heads.")
+    ] = False,
     place: Place = HERE,
 ) -> None:
     """Migrate a database, make the house logs with their sources, and the operator's key."""
     settings = place.settings()
-    made = initialise(settings, database_url(settings), test=test)
+    made = initialise(settings, database_url(settings), test=test, log_of_logs=log_of_logs)
     show(made, as_json=place.json)
 
 

@@ -23,7 +23,7 @@ from tallystick.seal.sources import (
     refresh_source,
     requeue,
 )
-from tallystick.seal.sources.source import CaptureRule, TruncateRule
+from tallystick.seal.sources.source import Capture, CaptureRule, TruncateRule
 
 COLUMNS = ("log_name", "source_table", "status", "capture", "leaf_form", "key_columns", "enabled")
 
@@ -45,6 +45,18 @@ def add(
     on_update: Annotated[CaptureRule, Parameter(help="What an update does.")] = "record",
     on_delete: Annotated[CaptureRule, Parameter(help="What a delete does.")] = "record",
     on_truncate: Annotated[TruncateRule | None, Parameter(help="What a truncate does.")] = None,
+    capture: Annotated[
+        Capture | None, Parameter(help="How changes are seen; default: by triggers.")
+    ] = None,
+    poll: Annotated[bool, Parameter(negative="", help="The same as --capture poll.")] = False,
+    order_column: Annotated[str | None, Parameter(help="A poll follows this integer.")] = None,
+    timestamp_column: Annotated[str | None, Parameter(help="A poll follows this time.")] = None,
+    poll_lookback: Annotated[
+        int | None, Parameter(help="How far back a poll looks, in numbers or seconds.")
+    ] = None,
+    reconcile_interval_seconds: Annotated[
+        int | None, Parameter(help="How often table and log are compared; polls: 3600.")
+    ] = None,
     dry_run: Annotated[bool, Parameter(negative="", help="Check everything, do nothing.")] = False,
     place: Place = HERE,
 ) -> None:
@@ -55,6 +67,8 @@ def add(
     """
     if salted and hash_column is not None:
         raise UsageError("a source is --salted or has a --hash-column, not both")
+    if poll and capture not in {None, "poll"}:
+        raise UsageError(f"a source is polled or captured by {capture}, not both")
     with place.transaction() as tx:
         source = add_source(
             tx,
@@ -70,6 +84,11 @@ def add(
             on_update=on_update,
             on_delete=on_delete,
             on_truncate=on_truncate,
+            capture="poll" if poll else capture,
+            order_column=order_column,
+            timestamp_column=timestamp_column,
+            poll_lookback=poll_lookback,
+            reconcile_interval_seconds=reconcile_interval_seconds,
             dry_run=dry_run,
         )
     show(source, as_json=place.json)

@@ -7,17 +7,20 @@ out. Nothing is loaded here that a third party would not have to trust.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
 
+from tallystick.cli.commands.chains import heads_json, heads_line, is_chain_file, verify_chain
+from tallystick.cli.commands.chains import passed as passed_chain
 from tallystick.cli.commands.histories import is_history_file, verify_history
 from tallystick.cli.errors import UsageError
 from tallystick.cli.output import print_json, print_lines
 from tallystick.clock import format_time
-from tallystick.verify import VerificationError, VerifiedLeaf, check_leaf
+from tallystick.verify import VerificationError, VerifiedChain, VerifiedLeaf, check_leaf
 
 STEPS: Final = (
     ("policy", "the policy can judge"),
@@ -38,7 +41,7 @@ MAX_DISCLOSURE_BYTES: Final = 1_000_000_000
 
 
 def verify(
-    proof: Annotated[Path, Parameter(help="The .tlog-proof file, or a .history.")],
+    proof: Annotated[Path, Parameter(help="The .tlog-proof file, a .history or a .tlog-chain.")],
     /,
     *,
     leaf: Annotated[
@@ -62,14 +65,22 @@ def verify(
     if is_history_file(proof):
         verify_history(proof, policy=read(policy), at=moment, json=json)
         return
-    leaf_path = leaf or leaf_beside(proof)
-    try:
-        verified = check_leaf(
+    leaf_bytes = read(leaf or leaf_beside(proof))
+    opened = read(disclosure, MAX_DISCLOSURE_BYTES) if disclosure else None
+    if is_chain_file(proof):
+        chain = verify_chain(
             read(proof),
-            leaf=read(leaf_path),
+            leaf=leaf_bytes,
             policy=read(policy),
             at=moment,
-            disclosure=read(disclosure, MAX_DISCLOSURE_BYTES) if disclosure else None,
+            disclosure=opened,
+            json=json,
+        )
+        show_chain(chain, as_json=json)
+        return
+    try:
+        verified = check_leaf(
+            read(proof), leaf=leaf_bytes, policy=read(policy), at=moment, disclosure=opened
         )
     except VerificationError as error:
         if json:
@@ -81,6 +92,15 @@ def verify(
         print_json(verdict(verified))
     else:
         print_lines(*passed(len(STEPS)), *summary(verified))
+
+
+def show_chain(chain: VerifiedChain, *, as_json: bool) -> None:
+    """Print what a chain through the log of logs established; its witnesses are the heads'."""
+    verified = dataclasses.replace(chain.leaf, cosignatures=chain.heads.cosignatures)
+    if as_json:
+        print_json(verdict(verified) | heads_json(chain))
+    else:
+        print_lines(*passed_chain(), *summary(verified), heads_line(chain))
 
 
 def read(path: Path, at_most: int = MAX_FILE_BYTES) -> bytes:

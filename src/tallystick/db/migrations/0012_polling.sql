@@ -3,8 +3,8 @@
 -- A view's expressions run as whoever reads it. tally_owner owns the evidence, so it never reads one: what is polled is read by
 -- tally_poller, a role that may read polled tables and do nothing else. Everything it returns is treated as values.
 --
--- Changed here: refresh_source_v1 (a polled source has no functions to generate), compare_rows, compare_counts and count_rows
--- (they read through rows_sql, and name the columns that they need).
+-- Changed here: refresh_source_v1 (a polled source has no functions to generate), compare_rows, compare_counts,
+-- compare_line_counts and count_rows (they read through rows_sql, and name the columns that they need).
 
 RESET ROLE;
 DO $$
@@ -112,7 +112,7 @@ BEGIN
     ORDER BY p.place)
   WHERE s.source_no = p_source_no RETURNING * INTO source;
   has_changed := source.schema_fingerprint IS DISTINCT FROM tally.table_fingerprint(source.relation);
-  IF source.capture = 'trigger' THEN
+  IF source.capture <> 'poll' THEN
     PERFORM tally.create_capture(p_source_no);
   ELSE
     UPDATE tally.verification_sources AS s SET schema_fingerprint = tally.table_fingerprint(s.relation)
@@ -161,7 +161,7 @@ DECLARE
   rows text;
 BEGIN
   SELECT * INTO STRICT source FROM tally.verification_sources WHERE source_no = p_source_no;
-  IF source.capture = 'trigger' THEN
+  IF source.capture <> 'poll' THEN
     RETURN format('%s AS %I', source.relation::regclass, p_alias);
   END IF;
   SELECT * INTO columns FROM tally.polled_columns(p_source_no);
@@ -211,14 +211,14 @@ BEGIN
   ELSIF follows.type_name = 'bigint' THEN
     bound := format('s.%I >= %s', follows.name, greatest(source.poll_cursor::numeric - source.poll_lookback, -9223372036854775808));
   ELSE
-    EXECUTE format('SELECT format(''s.%%I >= %%L::%s'', %L, %L::%1$s - make_interval(secs => %s))',
-      follows.type_name, follows.name, source.poll_cursor, source.poll_lookback) INTO bound;
+    EXECUTE format('SELECT %L::%s - make_interval(secs => %s)', source.poll_cursor, follows.type_name, source.poll_lookback) INTO bound;
+    bound := format('s.%I >= %L::%s', follows.name, bound, follows.type_name);
   END IF;
   IF follows.type_name <> 'bigint' THEN
     bound := bound || format(' AND s.%1$I > ''-infinity'' AND s.%1$I < ''infinity''', follows.name);
   END IF;
   -- With ties: a page never ends between two rows of one value, so the next one can begin behind it.
-  page_query := format('SELECT %s, s.%I::%s FROM %s AS s WHERE %s ORDER BY s.%2$I FETCH FIRST %s ROWS WITH TIES',
+  page_query := format('SELECT %1$s, s.%2$I::%3$s FROM %4$s AS s WHERE %5$s ORDER BY s.%2$I FETCH FIRST %6$s ROWS WITH TIES',
     (SELECT c.names FROM tally.polled_columns(p_source_no) AS c), follows.name, follows.type_name, source.relation::regclass,
     bound, p_page_rows);
   key_sql := tally.key_sql(p_source_no, 'p', tally.needed_columns(p_source_no));
@@ -243,7 +243,7 @@ BEGIN
 
   IF last_order IS NOT NULL THEN
     -- A time that has not come yet must not carry the cursor past the rows of today; no clock is ahead of UTC+14.
-    EXECUTE format('SELECT greatest(%L::%s, least(%L::%2$s, %s))::text', source.poll_cursor, follows.type_name, last_order,
+    EXECUTE format('SELECT greatest(%1$L::%2$s, least(%3$L::%2$s, %4$s))::text', source.poll_cursor, follows.type_name, last_order,
       CASE follows.type_name WHEN 'timestamptz' THEN 'tally.clock()'
         WHEN 'timestamp' THEN '(tally.clock() AT TIME ZONE ''UTC'' + interval ''14 hours'')' ELSE 'NULL' END)
     INTO source.poll_cursor;
@@ -271,9 +271,17 @@ DECLARE
   -- Whether the record holds exactly this row and nothing large, without taking the record apart. A quote inside of a
   -- JSON string follows a backslash, so what begins with a comma and a quote stands where it seems to stand.
   is_plainly_same text := 'false';
+  -- These stand in the template itself, and names of a user's columns may hold what format reads.
+  rows_sql CONSTANT text := replace(tally.rows_sql(p_source_no, 't'), '%', '%%');
+  columns_sql CONSTANT text := (
+    SELECT string_agg(replace(format('t.%I', c.name), '%', '%%'), ', ' ORDER BY c.place)
+    FROM unnest(tally.needed_columns(p_source_no)) WITH ORDINALITY AS c (name, place));
 BEGIN
   SELECT * INTO STRICT source FROM tally.verification_sources WHERE source_no = p_source_no;
-  IF source.key_columns = '{}' THEN
+  IF source.key_columns = '{}' AND source.continues_source_no IS NOT NULL THEN
+    RETURN QUERY SELECT * FROM tally.compare_line_counts(p_source_no, p_keys);
+    RETURN;
+  ELSIF source.key_columns = '{}' THEN
     RETURN QUERY SELECT * FROM tally.compare_counts(p_source_no, p_keys);
     RETURN;
   END IF;
@@ -290,8 +298,7 @@ BEGIN
         convert_to(',"large":{', 'UTF8'));
     END IF;
   END IF;
-  -- Into the template before the rest: names of a user's columns may hold what format reads.
-  RETURN QUERY EXECUTE format(replace(replace($f$
+  RETURN QUERY EXECUTE format($f$
     SELECT d.kind, d.source_key, d.leaf_index, sha256(convert_to(d.said, 'UTF8')), sha256(convert_to(d.found, 'UTF8')),
            d.columns, 1::bigint
     FROM (
@@ -306,12 +313,9 @@ BEGIN
         coalesce(s.source_key, %3$s) AS source_key, s.leaf_index, %1$s AS said,
         CASE WHEN t.tableoid IS NOT NULL THEN %4$s END AS found, %5$s AS columns
       FROM (%6$s) AS s
-      FULL JOIN (SELECT t.tableoid, tally_columns FROM tally_rows WHERE $1 IS NULL OR %3$s = ANY ($1)) AS t ON %3$s = s.source_key
+      FULL JOIN (SELECT t.tableoid, $f$ || columns_sql || ' FROM ' || rows_sql || $f$ WHERE $1 IS NULL OR %3$s = ANY ($1)) AS t ON %3$s = s.source_key
     ) AS d
     WHERE d.kind IS NOT NULL AND (d.kind <> 'row_changed' OR d.columns <> '{}')$f$,
-      'tally_columns', (SELECT string_agg(replace(format('t.%I', c.name), '%', '%%'), ', ' ORDER BY c.place)
-                        FROM unnest(tally.needed_columns(p_source_no)) WITH ORDINALITY AS c (name, place))),
-      'tally_rows', replace(tally.rows_sql(p_source_no, 't'), '%', '%%')),
     said, is_plainly_same, tally.key_expression(p_source_no, 't'), found,
     CASE source.leaf_form WHEN 'column'
       THEN format('CASE WHEN t.tableoid IS NOT NULL AND s.is_present AND s.leaf IS DISTINCT FROM t.%I THEN ARRAY[%L] END',
@@ -364,6 +368,21 @@ BEGIN
     source.log_id, source.source_table, source.source_no, tally.key_expression(p_source_no, 't'), tally.rows_sql(p_source_no, 't'))
     USING p_keys;
 END $$;
+
+DO $patch$
+DECLARE
+  definition text := pg_get_functiondef('tally.compare_line_counts(integer,text[])'::regprocedure);
+  change text[];
+BEGIN
+  FOREACH change SLICE 1 IN ARRAY ARRAY[
+    ['FROM %4$s AS t WHERE', 'FROM %4$s WHERE'],
+    ['(SELECT s.relation::regclass FROM tally.verification_sources AS s WHERE s.source_no = p_source_no)', 'tally.rows_sql(p_source_no, ''t'')']
+  ] LOOP
+    ASSERT position(change[1] IN definition) > 0, change[1];
+    definition := replace(definition, change[1], change[2]);
+  END LOOP;
+  EXECUTE definition;
+END $patch$;
 
 CREATE OR REPLACE FUNCTION tally.count_rows(p_source_no integer) RETURNS bigint
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog SET row_security = off

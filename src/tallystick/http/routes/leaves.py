@@ -128,9 +128,7 @@ def get_rows(
         head, row, after=known, limit=size, may_follow=may_follow
     )
     following = format_cursor(found[-1].place, found[-1].index) if len(found) == size else None
-    return RowPage(
-        log_name=head.log_name, items=version_items(services, found), next=following
-    )
+    return RowPage(log_name=head.log_name, items=version_items(services, found), next=following)
 
 
 @get("/logs/{log:str}/search", sync_to_thread=True)
@@ -178,9 +176,7 @@ def erased_places(
     return services.database.read(lambda tx: redacted_indexes(tx, places))
 
 
-def mark(
-    erased: frozenset[tuple[str, int]], log_name: str, index: int
-) -> bool | msgspec.UnsetType:
+def mark(erased: frozenset[tuple[str, int]], log_name: str, index: int) -> bool | msgspec.UnsetType:
     """Return the member `redacted` of a leaf: true, or left out."""
     return True if (log_name, index) in erased else msgspec.UNSET
 

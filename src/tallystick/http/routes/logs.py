@@ -96,6 +96,11 @@ class NewSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     on_update: Literal["record", "ignore", "refuse"] = "record"
     on_delete: Literal["record", "ignore", "refuse"] = "record"
     on_truncate: Literal["record", "expand", "ignore", "refuse"] | None = None
+    capture: Literal["trigger", "poll", "wal"] | None = None
+    order_column: str | None = None
+    timestamp_column: str | None = None
+    poll_lookback: int | None = None
+    reconcile_interval_seconds: int | None = None
     dry_run: bool = False
 
 

@@ -18,8 +18,9 @@ from tallystick.clock import format_time
 from tallystick.db.errors import DatabaseUnavailableError
 from tallystick.http.answers import Body
 from tallystick.http.asked import Caller, Served
-from tallystick.http.authorize import Principal
+from tallystick.http.authorize import Principal, may_see
 from tallystick.http.errors import UnauthenticatedError
+from tallystick.http.scopes import HASHES, READ
 from tallystick.http.services import Services
 from tallystick.publish.values import Health, LogGauges
 from tallystick.seal.sequencer import Sealing, sealing_status, set_sealing
@@ -29,10 +30,24 @@ HEALTH_SECONDS: Final = 1.0
 """Everybody may ask, so the database is asked once a second at most."""
 
 
+class WaitedForItem(msgspec.Struct, frozen=True):
+    """A witness for whose cosignature the head of a log waits, and what it said last."""
+
+    log_name: str
+    tree_size: int
+    published_size: int
+    witness: str
+    status: str
+    last_size: int | None
+    last_error: str | None
+
+
 class HealthBody(msgspec.Struct, frozen=True, kw_only=True):
     """
     `ok`; `degraded`, when heads wait for their witnesses or sealing does not run; `failing`
     with status 503, without a database, with a failed log, or with rows older than 30 s.
+    *waiting_for* names the witnesses that heads wait for; those of private logs are told to
+    keys with log:read alone.
     """
 
     status: Literal["ok", "degraded", "failing"]
@@ -43,6 +58,7 @@ class HealthBody(msgspec.Struct, frozen=True, kw_only=True):
     failed_logs: int | None = None
     unpublished_logs: int | None = None
     witness_conflicts: int | None = None
+    waiting_for: list[WaitedForItem] | None = None
 
 
 class SealingBody(Body, frozen=True, kw_only=True):
@@ -70,9 +86,20 @@ class LastHealth:
 
 
 @get("/api/v1/health", sync_to_thread=True)
-def get_health(services: Served, last_health: NamedDependency[LastHealth]) -> Response[HealthBody]:
+def get_health(
+    services: Served, principal: Caller, last_health: NamedDependency[LastHealth]
+) -> Response[HealthBody]:
     """Database, migration, lag and witnesses; 503 when something is failing."""
     body = last_health.get(lambda: find_health(services))
+    if body.waiting_for:
+        sees_all = principal is not None and READ.scope in principal.scopes
+        heads = services.publisher.heads.by_name
+        shown = [
+            one
+            for one in body.waiting_for
+            if sees_all or (one.log_name in heads and may_see(HASHES, None, heads[one.log_name]))
+        ]
+        body = msgspec.structs.replace(body, waiting_for=shown)
     return health_response(body)
 
 
@@ -85,7 +112,9 @@ def get_live() -> dict[str, str]:
 @get("/api/v1/health/ready", sync_to_thread=True)
 def get_ready(services: Served, last_health: NamedDependency[LastHealth]) -> Response[HealthBody]:
     """Whether reads can be served: the database answers and the heads were read."""
-    body = last_health.get(lambda: find_health(services))
+    body = msgspec.structs.replace(
+        last_health.get(lambda: find_health(services)), waiting_for=None
+    )
     is_ready = body.database == "ok" and services.publisher.is_loaded
     status = HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
     return Response(body, status_code=status, headers={"Cache-Control": "no-store"})
@@ -95,6 +124,7 @@ def find_health(services: Services) -> HealthBody:
     """Ask the database how everything does."""
     try:
         found = services.publisher.health()
+        waiting = services.publisher.waited_for() if found.unpublished_logs else []
     except DatabaseUnavailableError:
         return HealthBody(status="failing", database="unavailable")
     return HealthBody(
@@ -106,6 +136,18 @@ def find_health(services: Services) -> HealthBody:
         failed_logs=found.failed_logs,
         unpublished_logs=found.unpublished_logs,
         witness_conflicts=found.witness_conflicts,
+        waiting_for=[
+            WaitedForItem(
+                log_name=one.log_name,
+                tree_size=one.size,
+                published_size=one.published_size,
+                witness=one.witness,
+                status=one.status,
+                last_size=one.last_size,
+                last_error=one.last_error,
+            )
+            for one in waiting
+        ],
     )
 
 

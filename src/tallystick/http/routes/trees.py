@@ -94,8 +94,8 @@ def get_size(head: Head) -> Size:
 
 @get("/logs/{log:str}/exists", sync_to_thread=False)
 def get_exists(services: Served, log: LogName) -> Exists:
-    """Whether there is a log of this name."""
-    return Exists(log_name=log, exists=log in services.publisher.heads.by_name)
+    """Whether there is a log of this name, or a family of logs."""
+    return Exists(log_name=log, exists=services.publisher.heads.find(log) is not None)
 
 
 @get("/logs/{log:str}/proof", sync_to_thread=True)

@@ -38,13 +38,11 @@ async def add_checkpoint(services: Served, request: AnyRequest) -> Response[byte
     body = await request.body()
     try:
         # The row's lock may be waited for: not on the event loop.
-        line = await asyncio.to_thread(
-            witness_checkpoint, services.database, services.keys, body
-        )
+        line = await asyncio.to_thread(witness_checkpoint, services.database, services.keys, body)
     except StaleSizeError as stale:
         size = format_witness_size(TreeSize(stale.known))
-        return Response(size, status_code=409, media_type=SIZE_MEDIA_TYPE, headers=NO_STORE)
-    return Response(line, media_type=TEXT, headers=NO_STORE)
+        return respond(size, SIZE_MEDIA_TYPE, NO_STORE, status=409)
+    return respond(line, TEXT, NO_STORE)
 
 
 @get(
@@ -55,7 +53,14 @@ async def add_checkpoint(services: Served, request: AnyRequest) -> Response[byte
 def get_witnessed_checkpoint(services: Served, origin_hash: FromPath[str]) -> Response[bytes]:
     """The checkpoint that was cosigned last of the log whose origin has this SHA-256, in hex."""
     note = witnessed_checkpoint(services.database, origin_hash)
-    return Response(note, media_type=TEXT, headers=SHORTLY)
+    return respond(note, TEXT, SHORTLY)
+
+
+def respond(
+    body: bytes, media_type: str, headers: dict[str, str], *, status: int = 200
+) -> Response[bytes]:
+    """Return *body* as exactly *media_type*: the framework would add a charset to it."""
+    return Response(body, status_code=status, headers={**headers, "Content-Type": media_type})
 
 
 ROUTES = [add_checkpoint, get_witnessed_checkpoint]

@@ -12,6 +12,7 @@ import contextlib
 import os
 import shutil
 import threading
+import time
 import uuid
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -31,6 +32,8 @@ MAX_OBJECT_BYTES: Final = TILE_WIDTH * (MAX_ENTRY_BYTES + 2)
 TIMEOUT_SECONDS: Final = 30.0
 WRITING: Final = ".writing"
 """Where files of a directory are written before they are complete."""
+ABANDONED_SECONDS: Final = 3600
+"""A file that was begun so long ago is of a run that was killed."""
 CHECKPOINT: Final = "checkpoint"
 MANIFEST: Final = "log.json"
 MEDIA_TYPES: Final = {CHECKPOINT: "text/plain; charset=utf-8", MANIFEST: "application/json"}
@@ -146,6 +149,7 @@ class DirectoryObjects:
             with self._written(data) as written:
                 written.replace(target)
             sync_directory(target.parent)
+            self._remove_abandoned()
         except OSError as raised:
             raise unavailable(self.url, raised) from raised
 
@@ -172,6 +176,16 @@ class DirectoryObjects:
             yield path
         finally:
             path.unlink(missing_ok=True)
+
+    def _remove_abandoned(self) -> None:
+        """Remove what killed runs left unfinished, and the folder for it once it is empty."""
+        folder = self._root / WRITING
+        # Another exporter of this directory may do the same, or write there, at this moment.
+        with contextlib.suppress(OSError):
+            for path in folder.iterdir():
+                if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
+                    path.unlink()
+            folder.rmdir()
 
     def _upwards(self, folder: Path) -> list[Path]:
         return [folder, *(above for above in folder.parents if above.is_relative_to(self._root))]

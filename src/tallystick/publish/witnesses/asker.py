@@ -292,9 +292,7 @@ def ask_witnesses(database: Database, log_name: str) -> list[Answer]:
     return asyncio.run(ask())
 
 
-def ask_until(
-    database: Database, stop: threading.Event, wait_for_news: Callable[[], None]
-) -> None:
+def ask_until(database: Database, stop: threading.Event, wait_for_news: Callable[[], None]) -> None:
     """
     Ask the witnesses of every log until *stop* is set; the caller holds the lock.
 

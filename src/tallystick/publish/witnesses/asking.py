@@ -49,9 +49,7 @@ NO_ANSWER: Final = "it does not answer within 5 s"
 class OwnLog(Protocol):
     """What is asked of our own log while a witness is asked."""
 
-    def prove_growth(
-        self, ask: Ask, old_size: TreeSize
-    ) -> Awaitable[tuple[Hash, ...]]:
+    def prove_growth(self, ask: Ask, old_size: TreeSize) -> Awaitable[tuple[Hash, ...]]:
         """Return the proof that the offered tree extends that of *old_size*."""
         ...
 

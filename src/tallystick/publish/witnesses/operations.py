@@ -72,9 +72,7 @@ def remove_witness(tx: Transaction, log_name: str, name: str) -> None:
         raise WitnessNotFoundError(f"log {log_name} has no witness {name!r}")
 
 
-def clear_witness(
-    tx: Transaction, log_name: str, name: str, *, actor: str, reason: str
-) -> Witness:
+def clear_witness(tx: Transaction, log_name: str, name: str, *, actor: str, reason: str) -> Witness:
     """
     End a witness's conflict and return it: publishing goes on, and the witness is asked anew.
 

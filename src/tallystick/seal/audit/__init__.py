@@ -5,6 +5,7 @@ from tallystick.seal.audit.blocks import Finding
 from tallystick.seal.audit.reconcile import ReconcileReport, reconcile_source
 from tallystick.seal.audit.repair import Reconciled, reconcile_and_mend
 from tallystick.seal.audit.store import PastFinding, list_findings
+from tallystick.seal.audit.upkeep import Upkeep
 
 __all__ = [
     "AuditReport",
@@ -13,6 +14,7 @@ __all__ = [
     "PastFinding",
     "ReconcileReport",
     "Reconciled",
+    "Upkeep",
     "audit_log",
     "list_findings",
     "reconcile_and_mend",

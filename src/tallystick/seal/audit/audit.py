@@ -152,8 +152,8 @@ def audit_log(
 
     With *since* only the growth from that checkpoint is audited; it must have been audited
     itself. *processes* defaults to the cores of this machine; *cluster* is the address of a Dask
-    scheduler, whose workers must reach the database under the same URL. With *every_map* each
-    sealed map of the log's keys is made anew, not the newest one alone.
+    scheduler, whose workers must reach the database under the same URL. *every_map*: each map of
+    the log's keys is made anew, not the newest one alone.
 
     Raises:
         LogNotFoundError: There is no such log.
@@ -179,10 +179,8 @@ def audit_log(
             progress(done, len(tasks))
         findings += fold.findings
         findings += fold.check_high_tiles(store.high_tiles(tx, log.log_id))
-        findings += outside_findings(tx, log)
-        findings += check_notes(checkpoints, store.key_periods(tx, log.log_id), origin=log.origin)
-        findings += check_stored_cosignatures(store.cosignatures_after(tx, log.log_id, since))
-        findings += map_findings(tx, log, since=since, every=every_map)
+        findings += signed_findings(tx, log, checkpoints, since=since)
+        findings += [*outside_findings(tx, log), *map_findings(tx, log, since, every=every_map)]
         compared = rows.Comparison()
         if with_rows:
             compared = rows.compare_sources(tx, log.log_id, bulk, snapshot)
@@ -241,6 +239,20 @@ def block_tasks(
             minimum_index=log.minimum_index,
         )
         for first in range(since // BLOCK_LEAVES * BLOCK_LEAVES, log.size, BLOCK_LEAVES)
+    ]
+
+
+def signed_findings(
+    tx: Transaction,
+    log: store.AuditedLog,
+    checkpoints: Sequence[StoredCheckpoint],
+    *,
+    since: int,
+) -> list[Finding]:
+    """Return what is wrong with the notes of *checkpoints*, and with later cosignatures."""
+    return [
+        *check_notes(checkpoints, store.key_periods(tx, log.log_id), origin=log.origin),
+        *check_stored_cosignatures(store.cosignatures_after(tx, log.log_id, since)),
     ]
 
 

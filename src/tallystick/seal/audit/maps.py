@@ -13,7 +13,7 @@ from tallystick.seal.index import MAPS_AUDITED, check_maps
 EVERY_MAP: Final = 2**31 - 1
 
 
-def map_findings(tx: Transaction, log: AuditedLog, *, since: int, every: bool) -> Iterator[Finding]:
+def map_findings(tx: Transaction, log: AuditedLog, since: int, *, every: bool) -> Iterator[Finding]:
     """
     Yield `index_mismatch` for each map whose sealed root is not the one that its leaves make.
 

@@ -45,12 +45,15 @@ class StoredCheckpoint:
 
 @dataclass(frozen=True, slots=True)
 class StoredCosignature:
-    """A row of `cosignatures`, with its witness's key and the note it is over."""
+    """
+    A row of `cosignatures`, with its witness's key and the note it is over; the key is None
+    where the log has no such witness.
+    """
 
     size: TreeSize
     witness: str
     line: str
-    vkey: str
+    vkey: str | None
     note: str
 
 
@@ -94,18 +97,25 @@ def note_problem(
 def check_stored_cosignatures(cosignatures: Iterable[StoredCosignature]) -> Iterator[Finding]:
     """Yield `bad_signature` for each cosignature that is not its witness's over its checkpoint."""
     for cosignature in cosignatures:
-        note = cosignature.note + cosignature.line.rstrip("\n") + "\n"
-        try:
-            verified = check_cosignatures(
-                parse_note(note.encode()), [cosignature_verifier(cosignature.vkey)]
-            )
-            problem = None if verified else "the line is not the witness's"
-        except (MalformedError, FalseClaimError, SigningKeyError) as error:
-            problem = error.message
+        problem = cosignature_problem(cosignature)
         if problem is not None:
             yield signature_finding(
                 cosignature.size, cosignature.line, f"{cosignature.witness}: {problem}"
             )
+
+
+def cosignature_problem(cosignature: StoredCosignature) -> str | None:
+    """Return what is wrong with one stored cosignature; None where nothing is."""
+    if cosignature.vkey is None:
+        return "the log has no such witness"
+    note = cosignature.note + cosignature.line.rstrip("\n") + "\n"
+    try:
+        verified = check_cosignatures(
+            parse_note(note.encode()), [cosignature_verifier(cosignature.vkey)]
+        )
+    except (MalformedError, FalseClaimError, SigningKeyError) as error:
+        return error.message
+    return None if verified else "the line is not the witness's"
 
 
 def signature_finding(size: TreeSize, text: str, problem: str) -> Finding:

@@ -22,10 +22,10 @@ SELECT tree_size, root_hash, note FROM tally.checkpoints WHERE log_id = %(log_id
 SELECT vkey, coalesce(from_size, 0), to_size FROM tally.log_keys WHERE log_id = %(log_id)s AND purpose = 'log';
 
 -- name: cosignature_lines
--- Every stored cosignature, with its witness's key and the note that it is over.
+-- Every stored cosignature, with its witness's key, if there is such a witness, and the note that it is over.
 SELECT s.tree_size, s.witness_name, s.line, w.vkey, c.note
 FROM tally.cosignatures AS s
-INNER JOIN tally.witnesses AS w ON w.log_id = s.log_id AND w.name = s.witness_name
+LEFT JOIN tally.witnesses AS w ON w.log_id = s.log_id AND w.name = s.witness_name
 INNER JOIN tally.checkpoints AS c ON c.log_id = s.log_id AND c.tree_size = s.tree_size
 WHERE s.log_id = %(log_id)s AND s.tree_size > %(since)s ORDER BY s.tree_size, s.witness_name;
 
@@ -138,7 +138,7 @@ ORDER BY f.finding_id DESC LIMIT %(limit)s;
 
 -- name: comparable_sources
 -- The sources whose tables can be compared with the log: installed, attached, and there.
-SELECT s.source_no, s.source_table, s.on_delete = 'ignore' OR s.on_truncate = 'ignore', s.status::text
+SELECT s.source_no, s.source_table, s.on_delete = 'ignore' OR s.on_truncate = 'ignore', s.status::text, s.capture = 'poll'
 FROM tally.verification_sources AS s INNER JOIN pg_catalog.pg_class AS c ON c.oid = s.relation
 WHERE s.log_id = %(log_id)s AND s.status IN ('active', 'broken') AND s.schema_fingerprint IS NOT NULL
 ORDER BY s.source_no;
@@ -159,6 +159,27 @@ SELECT tally.lock_table(s.relation, false) FROM tally.verification_sources AS s 
 -- name: repair_rows
 -- Queues what differs for some keys.
 SELECT tally.repair_rows_v1(%(source_no)s, %(keys)s);
+
+-- name: repair_polled
+-- Queues what a polled table and its log differ in.
+SELECT r.differences, r.rows_queued FROM tally.repair_polled_v1(%(source_no)s, %(limit)s) AS r;
+
+-- name: lock_upkeep
+-- One process at a time reconciles what is due; the class is that of polls, whose sources begin at 1.
+SELECT pg_try_advisory_xact_lock(1952541819, 0);
+
+-- name: due_sources
+-- Sources whose interval has passed, and broken ones that were not reconciled since they broke.
+SELECT s.source_no, s.log_name, s.source_table, s.status::text
+FROM tally.verification_sources AS s
+WHERE s.relation IS NOT NULL AND s.enabled AND s.capture IN ('trigger', 'poll')
+  AND EXISTS (SELECT FROM tally.checkpoints AS c WHERE c.log_id = s.log_id)
+  AND CASE s.status
+    WHEN 'active' THEN s.reconcile_interval_seconds IS NOT NULL
+      AND coalesce(s.reconciled_at < tally.clock() - make_interval(secs => s.reconcile_interval_seconds), true)
+    WHEN 'broken' THEN coalesce(s.reconciled_at <= (s.problem ->> 'since')::timestamptz, true)
+    ELSE false END
+ORDER BY s.reconciled_at NULLS FIRST, s.source_no;
 
 -- name: set_reconciled
 -- A reconcile of the source ended.

@@ -14,6 +14,7 @@ from typing import Final
 from tallystick.db import Database, Transaction
 from tallystick.seal.audit import store
 from tallystick.seal.audit.reconcile import ReconcileReport, reconcile_source
+from tallystick.seal.audit.upkeep import was_reconciled
 from tallystick.seal.sources import Problem, Source, check_source, get_source
 
 PAGE_KEYS: Final = 5_000
@@ -42,7 +43,8 @@ def reconcile_and_mend(database: Database, log: str, table: str, *, repair: bool
     problems: list[Problem] = []
     if repair and source.status == "broken":
         with database.transaction() as tx:
-            problems = check_source(tx, source, reconcile=queue_differences)
+            hook = was_reconciled if source.is_polled else queue_differences
+            problems = check_source(tx, source, reconcile=hook)
     with database.transaction(read_only=True) as tx:
         status = get_source(tx, log, source.source_table).status
     return Reconciled(report, status, problems)

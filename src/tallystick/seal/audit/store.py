@@ -51,6 +51,9 @@ class Queries:
     compare_rows: Query
     lock_source: Query
     repair_rows: Query
+    repair_polled: Query
+    lock_upkeep: Query
+    due_sources: Query
     set_reconciled: Query
 
 
@@ -100,6 +103,7 @@ class ComparableSource:
     source_table: str
     ignores_absence: bool
     status: str
+    is_polled: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,6 +349,41 @@ def repair_rows(tx: Transaction, source_no: int, keys: Sequence[str]) -> int:
         # What those writers did must be in the queue, before what is found now.
         wait_until_read(tx)
     return int(tx.value(SQL.repair_rows, {"source_no": source_no, "keys": list(keys)}))
+
+
+@dataclass(frozen=True, slots=True)
+class RepairedBatch:
+    """What one batch of a polled source's reconcile found, and how many rows it queued."""
+
+    differences: int
+    queued: int
+
+
+def repair_polled(tx: Transaction, source_no: int, *, limit: int) -> RepairedBatch:
+    """Queue up to *limit* differences between a polled table and its log."""
+    batch = tx.row(RepairedBatch, SQL.repair_polled, {"source_no": source_no, "limit": limit})
+    assert batch is not None, "the function returns one row"
+    return batch
+
+
+@dataclass(frozen=True, slots=True)
+class DueSource:
+    """A source whose reconcile is due."""
+
+    source_no: int
+    log_name: str
+    source_table: str
+    status: str
+
+
+def lock_upkeep(tx: Transaction) -> bool:
+    """Return whether this transaction alone does the reconciles that are due."""
+    return bool(tx.value(SQL.lock_upkeep))
+
+
+def due_sources(tx: Transaction) -> list[DueSource]:
+    """Return the sources to be reconciled now."""
+    return tx.rows(DueSource, SQL.due_sources)
 
 
 def set_reconciled(tx: Transaction, source_no: int) -> None:

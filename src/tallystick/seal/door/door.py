@@ -125,6 +125,9 @@ class Door:
         self._wake()
         if self._thread.ident is not None:
             self._thread.join(2 * STOP_SECONDS)
+        if not self._thread.is_alive():
+            self._bell.close()
+            self._rope.close()
 
     def push(self, push: Push) -> None:
         """

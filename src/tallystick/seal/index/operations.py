@@ -8,6 +8,7 @@ be lost at any point: the next one begins where the last committed one ended.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -23,6 +24,8 @@ from tallystick.seal.index import store
 from tallystick.seal.index.decision import IndexState, Step, next_step
 from tallystick.seal.index.tiles import change_tiles, tiles_of_buckets
 
+MOST_LOOKED_UP: Final = 8192
+"""Beyond so many buckets reading and sorting all entries is quicker than as many look-ups."""
 LONGEST_INTERVAL_SECONDS: Final = 31_536_000
 """A year: who wants it rarer asks for it."""
 
@@ -108,16 +111,27 @@ def advance(
     if step is None:
         return Stepped(state, None)
     buckets = store.extend_entries(tx, state.log_id, step)
-    places = tiles_of_buckets(buckets)
-    tiles = store.read_tiles(tx, state.log_id, places)
-    if buckets:
-        tiles = change_tiles(tiles, store.hash_buckets(tx, state.log_id, buckets))
-        store.write_tiles(tx, state.log_id, step, tiles.rows)
     store.set_covered(tx, state.log_id, step.end)
     if not step.is_last:
         return Stepped(state, step)
+    # Buckets are hashed once a map: in each step of the first one nearly all of them change.
+    if step.first > step.served:
+        buckets = store.touched_buckets(tx, state.log_id, since=step.served)
+    tiles = store.read_tiles(tx, state.log_id, tiles_of_buckets(buckets))
+    if buckets:
+        tiles = change_tiles(tiles, hash_buckets(tx, state.log_id, buckets, size=step.end))
+        store.write_tiles(tx, state.log_id, step, tiles.rows)
     store.seal_map(tx, state.log_id, size=step.end, root=tiles.root)
     return Stepped(state, step, tiles.root)
+
+
+def hash_buckets(
+    tx: Transaction, log_id: int, buckets: Sequence[int], *, size: int
+) -> dict[int, bytes]:
+    """Return the hashes of *buckets*: each looked up, or where they are many all in one pass."""
+    if len(buckets) <= MOST_LOOKED_UP:
+        return store.hash_buckets(tx, log_id, buckets)
+    return store.kept_buckets(tx, log_id, size)
 
 
 def read_state(tx: Transaction, log_name: str) -> IndexState:

@@ -41,6 +41,11 @@ WITH fresh AS MATERIALIZED (
 )
 SELECT DISTINCT get_byte(w.key_hash, 0) * 256 + get_byte(w.key_hash, 1) AS bucket FROM written AS w ORDER BY bucket;
 
+-- name: touched_buckets
+-- The buckets that any step changed since a map.
+SELECT DISTINCT get_byte(e.key_hash, 0) * 256 + get_byte(e.key_hash, 1) AS bucket
+FROM tally.key_index_entries AS e WHERE e.log_id = %(log_id)s AND e.at_size > %(since)s ORDER BY bucket;
+
 -- name: hash_buckets
 -- The leaf hashes of some buckets, as their entries stand now.
 SELECT

@@ -17,6 +17,7 @@ class Queries:
     lock_index: Query
     index_state: Query
     extend_entries: Query
+    touched_buckets: Query
     hash_buckets: Query
     read_tiles: Query
     write_tiles: Query
@@ -61,6 +62,11 @@ def extend_entries(tx: Transaction, log_id: int, step: Step) -> list[int]:
         SQL.extend_entries,
         {"log_id": log_id, "first": step.first, "end": step.end, "served": step.served},
     )
+
+
+def touched_buckets(tx: Transaction, log_id: int, *, since: int) -> list[int]:
+    """Return the buckets that changed since the map of a size."""
+    return tx.values(SQL.touched_buckets, {"log_id": log_id, "since": since})
 
 
 def hash_buckets(tx: Transaction, log_id: int, buckets: Sequence[int]) -> dict[int, bytes]:

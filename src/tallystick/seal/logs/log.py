@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal, NewType, get_args
 
+from tallystick.record.tags import RESERVED_PREFIX
 from tallystick.seal.errors import InvalidLogError
 from tallystick.tlog import is_key_name
 
@@ -103,6 +104,9 @@ def check_log(log_name: str, origin: str, settings: LogSettings) -> None:
         )
     if not is_key_name(origin) or len(origin.encode()) > MAX_ORIGIN_BYTES:
         raise InvalidLogError(f"{origin!r} is no origin: no white space, no +, at most 200 bytes")
+    if origin.startswith(RESERVED_PREFIX.decode()):
+        # A note begins with it, and as a leaf of the log of logs must not pass for a record.
+        raise InvalidLogError(f"an origin does not begin with {RESERVED_PREFIX.decode()}")
     if settings.mode not in get_args(Mode) or settings.visibility not in get_args(Visibility):
         raise InvalidLogError(
             f"mode is one of {get_args(Mode)}, visibility of {get_args(Visibility)}"

@@ -21,6 +21,7 @@ from tallystick.seal.sources.operations import (
     get_source,
     install,
     install_poll,
+    let_poller_read,
     queue_unkeyed_rows,
     require_source,
     wait_for_table,
@@ -182,7 +183,9 @@ def leave_broken(tx: Transaction, source: Source, reconcile: Reconcile | None) -
     if source.status != "broken":
         return []
     if reconcile is None:
-        return [Problem("unreconciled", "it is whole again and waits to be reconciled")]
+        waiting = Problem("unreconciled", "it is whole again and waits to be reconciled")
+        store.break_source(tx, source.source_no, [waiting])
+        return [waiting]
     reconcile(tx, source)
     store.source_ready(tx, source.source_no)
     return []
@@ -312,6 +315,7 @@ def install_one(tx: Transaction, source_no: SourceNo) -> CheckedSource:
     table = find_table(tx, source.source_table)
     plan = make_plan(table, settings, log)
     if settings.is_polled:
+        let_poller_read(tx, table)
         install_poll(tx, source_no, table, plan)
         return CheckedSource(require_source(tx, source_no), [])
     locked = wait_for_table(tx, table, exclusively=False, patience_seconds=LOOK_PATIENCE_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -118,6 +119,7 @@ def add_source(
     if dry_run:
         return imagine_source(found_log, found, plan)
     if settings.is_polled:
+        let_poller_read(tx, found)
         source_no = store.add_source(tx, log, found.name, plan)
         install_poll(tx, source_no, found, plan)
         return with_warning(require_source(tx, source_no), found)
@@ -151,6 +153,22 @@ def install(tx: Transaction, source_no: SourceNo, table: Table, plan: SourcePlan
         store.source_ready(tx, source_no)
 
 
+def let_poller_read(tx: Transaction, table: Table) -> None:
+    """
+    Let `tally_poller` read *table*, unless it may already.
+
+    Raises:
+        PermissionDeniedError: The caller may not grant it.
+    """
+    # In a savepoint: the server's refusal says nothing of what the table's owner has to do.
+    with contextlib.suppress(psycopg.errors.InsufficientPrivilege), tx.savepoint():
+        if store.may_poll(tx, table.relation) or store.grant_polling(tx, table.relation):
+            return
+    raise PermissionDeniedError(
+        f"tally_poller may not read {table.name}: its owner can GRANT SELECT on it TO tally_poller"
+    )
+
+
 def install_poll(tx: Transaction, source_no: SourceNo, table: Table, plan: SourcePlan) -> None:
     """
     Bind the source to its table and queue a first page of it; nothing is done to the table.
@@ -158,15 +176,10 @@ def install_poll(tx: Transaction, source_no: SourceNo, table: Table, plan: Sourc
     It is ready at once where that page was all.
 
     Raises:
-        PermissionDeniedError: `tally_poller` may not read the table, and the caller cannot let it.
         UnsupportedSourceError: The server refuses to read it, or to order it.
         SourceBusyError: Whoever holds its rows does not answer.
     """
     assert store.is_read_committed(tx), "a statement after the poller's lock sees what it queued"
-    if not (store.may_poll(tx, table.relation) or store.grant_polling(tx, table.relation)):
-        raise PermissionDeniedError(
-            f"only who owns {table.name} can GRANT SELECT on it TO tally_poller"
-        )
     store.install_poll(tx, source_no, table.relation, plan)
     try:
         with tx.savepoint():

@@ -19,17 +19,20 @@ if TYPE_CHECKING:
     from tallystick.seal.sources.table import Column, Table
 
 PERSONAL_WORDS: Final = frozenset(
-    # Who somebody is, and how he is reached.
-    "name firstname lastname surname forename fullname nickname username login email mail phone"
-    " mobile telephone tel fax address addr street postcode postal zip zipcode contact"
-    # What is his alone.
-    " birth birthday birthdate dob born ssn passport licence license tax taxid vat iban bic account"
-    " card pan cvv signature photo fingerprint face biometric dna"
-    # Where he is, and with what.
-    " ip ipaddress latitude longitude lat lng lon geo location useragent device cookie"
-    # What the law protects more than the rest.
-    " gender sex religion ethnicity race nationality citizenship political union health medical"
-    " patient diagnosis disease medication salary income password passwd secret token".split()  # noqa: SIM905 (words, not code)
+    re.findall(
+        r"\w+",
+        # Who somebody is, and how he is reached.
+        "name firstname lastname surname forename fullname nickname username login email mail"
+        " phone mobile telephone tel fax address addr street postcode postal zip zipcode contact"
+        # What is his alone.
+        " birth birthday birthdate dob born ssn passport licence license tax taxid vat iban bic"
+        " account card pan cvv signature photo fingerprint face biometric dna"
+        # Where he is, and with what.
+        " ip ipaddress latitude longitude lat lng lon geo location useragent device cookie"
+        # What the law protects more than the rest.
+        " gender sex religion ethnicity race nationality citizenship political union health"
+        " medical patient diagnosis disease medication salary income password passwd secret token",
+    )
 )
 """Words of column names (`first_name`, `homeAddress2`) and of types that hold personal data."""
 PERSONAL_TYPES: Final = frozenset(["inet", "cidr", "macaddr", "macaddr8"])

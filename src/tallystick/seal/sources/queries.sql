@@ -38,10 +38,11 @@ INNER JOIN pg_catalog.pg_roles AS o ON o.rolname = 'tally_owner'
 WHERE c.oid = %(relation)s::bigint::oid;
 
 -- name: read_triggers
--- Every trigger that the source needs now, with whether it stands and fires.
+-- Every trigger that the source needs now, with whether it stands and fires; none where it is polled.
 SELECT w.relation::bigint, tally.table_name(w.relation), w.trigger_name, p.relation IS NOT NULL, coalesce(p.is_enabled, false)
 FROM tally.wanted_triggers(%(source_no)s) AS w
 LEFT JOIN tally.present_triggers(%(source_no)s) AS p ON p.relation = w.relation AND p.trigger_name = w.trigger_name
+WHERE NOT EXISTS (SELECT FROM tally.verification_sources AS s WHERE s.source_no = %(source_no)s AND s.capture = 'poll')
 ORDER BY w.relation, w.trigger_name;
 
 -- name: sources

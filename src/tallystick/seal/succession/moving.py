@@ -19,9 +19,9 @@ from tallystick.seal.errors import SourceNotFoundError
 from tallystick.seal.logs import get_log
 from tallystick.seal.sources import get_source
 from tallystick.seal.sources import store as sources
-from tallystick.seal.sources.admission import plan_source
 from tallystick.seal.sources.checks import written_settings
 from tallystick.seal.sources.operations import install, require_source, wait_for_table
+from tallystick.seal.sources.planning import make_plan
 from tallystick.seal.sources.validation import new_members
 from tallystick.seal.succession import store
 
@@ -84,11 +84,13 @@ def replant_source(tx: Transaction, source: Source, table: Table | None, target:
         raise SourceNotFoundError(
             f"{source.source_table} cannot be queued anew for log {target.log_name}"
         )
-    plan = plan_source(table, written_settings(source), target)
+    plan = make_plan(table, written_settings(source), target)
     source_no = sources.add_source(tx, target.log_name, table.name, plan)
     install(tx, source_no, table, plan)
     sources.switch_capture_triggers(tx, source.source_no, enabled=False)
     sources.detach_source(tx, source.source_no)
+    if source.is_from_wal:
+        sources.detach_wal(tx, source.source_no)
     return require_source(tx, source_no)
 
 

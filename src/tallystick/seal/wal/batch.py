@@ -34,6 +34,7 @@ from tallystick.seal.wal.messages import (
 if TYPE_CHECKING:
     import datetime
 
+ROWS: Final = frozenset({INSERT, DELETE})
 ACTOR_PREFIX: Final = "tally.actor"
 """A transactional message with this prefix says who acts in the rest of its transaction."""
 
@@ -118,7 +119,7 @@ class Batch:
             MalformedWalError: It is not one that pgoutput writes here.
         """
         kind = message[0]
-        if kind == INSERT or kind == DELETE:
+        if kind in ROWS:
             group = self._groups[message[1:5]]
             if not self._is_known:
                 group.rows.add(message, self._transaction(), self.places)

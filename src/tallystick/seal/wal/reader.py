@@ -27,17 +27,17 @@ import psycopg
 
 from tallystick.db import Transaction
 from tallystick.db.database import raise_translated, session_settings
-from tallystick.errors import Error
 from tallystick.pauses import pause_point
 from tallystick.seal.errors import BusyReaderError, WalUnavailableError
 from tallystick.seal.wal import store
 from tallystick.seal.wal.arrays import register
-from tallystick.seal.wal.batch import Batch, Changes, Group
-from tallystick.seal.wal.messages import DELETE, Lsn
+from tallystick.seal.wal.batch import Batch
+from tallystick.seal.wal.messages import Lsn
+from tallystick.seal.wal.queueing import Plan, full_xid
 from tallystick.seal.wal.stream import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
 LOGGER = logging.getLogger(__name__)
 
@@ -47,7 +47,12 @@ MAX_BATCH_PLACES: Final = 50_000
 IDLE_SECONDS: Final = 1.0
 QUIET_BYTES: Final = 16 * 1024 * 1024
 """So much WAL of others may pass before the position is moved for it alone."""
-XID_BITS: Final = 32
+UNHURRIED: Final = " -c idle_in_transaction_session_timeout=0 -c statement_timeout=0 -c jit=off"
+"""A transaction of millions of rows is queued in one of ours."""
+REFUSALS: Final = (
+    psycopg.errors.InsufficientPrivilege,
+    psycopg.errors.ConfigurationLimitExceeded,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +78,7 @@ class WalReader:
         self._has_open_work = False
         self.rows = 0
         settings = session_settings("tallystick-wal-reader")
-        settings["options"] += (
-            " -c idle_in_transaction_session_timeout=0 -c statement_timeout=0 -c jit=off"
-        )
+        settings["options"] += UNHURRIED
         try:
             self._connection = psycopg.connect(url, **settings)
             register(self._connection)
@@ -83,9 +86,7 @@ class WalReader:
             raise_translated(raised)
         self._tx = Transaction(self._connection)
         try:
-            if not store.lock_reader(self._tx):
-                raise BusyReaderError
-            self._connection.commit()
+            self._lock()
             position = self._open_slot()
             state = store.server_state(self._tx)
             self._connection.commit()
@@ -95,6 +96,12 @@ class WalReader:
             raise
         self._batch = Batch(position)
         self.position = position
+
+    def _lock(self) -> None:
+        is_reader = store.lock_reader(self._tx)
+        self._connection.commit()
+        if not is_reader:
+            raise BusyReaderError
 
     def _open_slot(self) -> Lsn:
         """Return where to begin; a slot that is missing or lost is made anew, with a new epoch."""
@@ -111,10 +118,7 @@ class WalReader:
             if state.has_slot:
                 store.drop_slot(self._tx)
             position = store.create_slot(self._tx)
-        except (
-            psycopg.errors.InsufficientPrivilege,
-            psycopg.errors.ConfigurationLimitExceeded,
-        ) as raised:
+        except REFUSALS as raised:
             words = raised.diag.message_primary or "no slot can be made"
             raise WalUnavailableError(words) from raised
         finally:
@@ -205,16 +209,16 @@ class WalReader:
         return True
 
     def run(
-        self, stop: threading.Event, observe: Callable[[ReadResult], None] | None = None
+        self, stop: threading.Event, observe: Callable[[ReadResult], None] = lambda _result: None
     ) -> None:
-        """Read until *stop* is set."""
+        """Read until *stop* is set, and tell *observe* of each look that queued anything."""
         adopt_at = 0.0
         while not stop.is_set():
             if time.monotonic() >= adopt_at:
                 self.adopt()
                 adopt_at = time.monotonic() + IDLE_SECONDS
             result = self.look(IDLE_SECONDS / 4)
-            if observe is not None and result.rows:
+            if result.rows:
                 observe(result)
 
     def close(self) -> None:
@@ -227,137 +231,6 @@ class WalReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-class Plan:
-    """One batch, and where each of its messages goes."""
-
-    def __init__(
-        self,
-        tx: Transaction,
-        batch: Batch,
-        xids: Sequence[str],
-        seqs: Sequence[int],
-        statements: dict[tuple[Any, ...], str | None],
-    ) -> None:
-        self._tx = tx
-        self._batch = batch
-        self._xids = xids
-        self._seqs = seqs
-        self._statements = statements
-        # Read now, in this transaction: whoever installs a source does it under a lock that
-        # keeps its table's writers out, so no commit that was read here is older than that.
-        self._sources: dict[int, list[store.WalSource]] = {}
-        for source in store.wal_sources(tx):
-            self._sources.setdefault(source.member, []).append(source)
-
-    def run(self) -> int:
-        """Queue everything, and return how many rows that were."""
-        queued = 0
-        used: set[tuple[int, int]] = set()
-        for group in self._batch.groups:
-            for source in self._sources.get(group.relation.relation, ()):
-                # Two sources of one log would give one place twice.
-                is_second = (group.relation.relation, source.log_id) in used
-                used.add((group.relation.relation, source.log_id))
-                queued += self._queue_group(group, source, is_second=is_second)
-        for emptied in self._batch.truncates:
-            for source in self._emptied_sources(emptied.relations):
-                queued += self._queue_truncate(
-                    source, emptied.relations, emptied.transaction, emptied.place
-                )
-        return queued
-
-    def _queue_group(self, group: Group, source: store.WalSource, *, is_second: bool) -> int:
-        queued = 0
-        seqs = self._seqs
-        for changes, is_update in ((group.rows, False), (group.updates, True)):
-            chosen = self._chosen(changes, source, is_update=is_update)
-            if not chosen.messages:
-                continue
-            if is_second:
-                seqs = store.draw(self._tx, len(self._seqs))[1]
-            text = self._statement(source, group, is_update=is_update)
-            if text is not None:
-                queued += store.queue_changes(
-                    self._tx,
-                    text,
-                    chosen,
-                    facts=self._batch.transactions,
-                    xids=self._xids,
-                    seqs=seqs,
-                )
-        return queued
-
-    def _chosen(self, changes: Changes, source: store.WalSource, *, is_update: bool) -> Changes:
-        """Return those of *changes* that the source records."""
-        if is_update and source.on_update == "ignore":
-            return Changes()
-        drops_deletes = not is_update and source.on_delete == "ignore"
-        if not drops_deletes and not source.wal_from and source.wal_until is None:
-            return changes
-        facts = self._batch.transactions
-        chosen = Changes()
-        for message, number, place in zip(
-            changes.messages, changes.transactions, changes.places, strict=True
-        ):
-            is_dropped = drops_deletes and message[0] == DELETE
-            if not is_dropped and source.serves(facts[number - 1].commit_at):
-                chosen.add(message, number, place)
-        return chosen
-
-    def _statement(self, source: store.WalSource, group: Group, *, is_update: bool) -> str | None:
-        """Return the generated statement; None where the source lacks a column, and is broken."""
-        relation = group.relation
-        key = (source.source_no, source.version, relation, is_update)
-        if key not in self._statements:
-            try:
-                with self._tx.savepoint():
-                    self._statements[key] = store.statement(
-                        self._tx,
-                        source.source_no,
-                        relation.names,
-                        relation.types,
-                        is_update=is_update,
-                    )
-            except Error as refused:
-                LOGGER.warning("source %s is broken: %s", source.source_table, refused.message)
-                self._statements[key] = None
-        if self._statements[key] is None:
-            message = f"{source.source_table} lacks a column that its records need"
-            store.break_source(self._tx, source.source_no, code="column_missing", message=message)
-        return self._statements[key]
-
-    def _emptied_sources(self, relations: frozenset[int]) -> list[store.WalSource]:
-        """Return each source of which one of *relations* is a table, once."""
-        found = {
-            source.source_no: source
-            for relation in relations
-            for source in self._sources.get(relation, ())
-        }
-        return [source for source in found.values() if source.on_truncate != "ignore"]
-
-    def _queue_truncate(
-        self, source: store.WalSource, relations: frozenset[int], transaction: int, place: int
-    ) -> int:
-        facts = self._batch.transactions[transaction - 1]
-        if not source.serves(facts.commit_at):
-            return 0
-        members = {
-            member
-            for member, sources in self._sources.items()
-            for other in sources
-            if other.source_no == source.source_no and other.relkind == "r"
-        }
-        if not members <= relations:
-            # Its rows are gone, and the WAL does not say which they were: a reconcile does.
-            message = f"a part of {source.source_table} was emptied by TRUNCATE"
-            store.break_source(self._tx, source.source_no, code="wal_truncated", message=message)
-            return 0
-        xid = self._xids[transaction - 1]
-        seq = self._seqs[place]
-        store.queue_truncate(self._tx, source.source_no, seq=seq, facts=facts, xid=xid)
-        return 1
 
 
 def check_server(state: store.ServerState) -> None:
@@ -377,23 +250,16 @@ def lost_because(state: store.ServerState) -> str | None:
     """Return why the slot cannot go on where it was, in words; None where it can."""
     if state.position is None:
         return None
-    if state.system != state.noted_system:
-        return "the database was moved to another server, which has no such slot"
-    if not state.has_slot:
-        return "the replication slot is gone"
-    if state.is_lost:
-        return "the server gave up the WAL that the replication slot had still to read"
-    if not state.is_ours:
-        return "the replication slot was made anew by somebody else"
-    if state.confirmed is not None and state.confirmed > state.position:
-        return "the replication slot was moved by somebody else"
-    if not state.is_published:
-        return "the publication tally is gone"
-    return None
-
-
-def full_xid(xid: int, own: int) -> str:
-    """Return the xid8 of a transaction that began before ours, whose own is *own*."""
-    epoch = own >> XID_BITS
-    full = epoch << XID_BITS | xid
-    return str(full if full <= own else full - (1 << XID_BITS))
+    was_moved = state.confirmed is not None and state.confirmed > state.position
+    reasons = (
+        (
+            state.system != state.noted_system,
+            "the database was moved to another server, which has no such slot",
+        ),
+        (not state.has_slot, "the replication slot is gone"),
+        (state.is_lost, "the server gave up the WAL that the replication slot had still to read"),
+        (not state.is_ours, "the replication slot was made anew by somebody else"),
+        (was_moved, "the replication slot was moved by somebody else"),
+        (not state.is_published, "the publication tally is gone"),
+    )
+    return next((reason for applies, reason in reasons if applies), None)

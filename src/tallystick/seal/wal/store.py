@@ -104,9 +104,7 @@ def lock_reader(tx: Transaction) -> bool:
 
 def server_state(tx: Transaction) -> ServerState:
     """Return what reading depends on."""
-    state = tx.row(
-        lambda *f: ServerState(*f[:6], _lsn(f[6]), *f[7:9], _lsn(f[9]), *f[10:]), SQL.server_state
-    )
+    state = tx.row(_server_state, SQL.server_state)
     assert state is not None, "a row that nothing filters"
     return state
 
@@ -149,9 +147,7 @@ def mark(tx: Transaction) -> Lsn:
 
 def wal_sources(tx: Transaction) -> list[WalSource]:
     """Return every table that is read, for each source that reads it."""
-    return tx.rows(
-        lambda *f: WalSource(*f[:8], parse_lsn(f[8]), _lsn(f[9]), *f[10:]), SQL.wal_sources
-    )
+    return tx.rows(_wal_source, SQL.wal_sources)
 
 
 def statement(
@@ -251,3 +247,13 @@ def last_said(tx: Transaction, source_no: int, keys: Sequence[str]) -> dict[str,
 
 def _lsn(text: str | None) -> Lsn | None:
     return None if text is None else parse_lsn(text)
+
+
+def _server_state(*facts: Any) -> ServerState:
+    parts: list[Any] = [*facts[:6], _lsn(facts[6]), *facts[7:9], _lsn(facts[9]), *facts[10:]]
+    return ServerState(*parts)
+
+
+def _wal_source(*facts: Any) -> WalSource:
+    parts: list[Any] = [*facts[:8], parse_lsn(facts[8]), _lsn(facts[9]), *facts[10:]]
+    return WalSource(*parts)

@@ -36,6 +36,9 @@ OBJECT_NOT_READY: Final = "55000"
 IN_USE: Final = "55006"
 DENIED: Final = frozenset({"42501", "28000", "28P01"})
 
+DATA: Final = ord("w")
+"""A message of the plugin; its place and time are in the message itself too."""
+
 _DATA: Final = struct.Struct(">cQQq")
 _KEEPALIVE: Final = struct.Struct(">cQqB")
 _STATUS: Final = struct.Struct(">cQQQqB")
@@ -62,8 +65,6 @@ class Stream:
         )
         self._connection = PGconn.connect(conninfo.encode())
         try:
-            if self._connection.status != ConnStatus.OK:
-                raise refused(self._connection.get_error_message(), None)
             self.confirmed = start
             self.seen = start
             self._start(slot, start)
@@ -72,6 +73,8 @@ class Stream:
             raise
 
     def _start(self, slot: str, start: Lsn) -> None:
+        if self._connection.status != ConnStatus.OK:
+            raise refused(self._connection.get_error_message(), None)
         command = (
             f'START_REPLICATION SLOT "{slot}" LOGICAL {format_lsn(start)}'
             f" (proto_version '1', publication_names '\"{PUBLICATION}\"', messages 'true')"
@@ -100,7 +103,7 @@ class Stream:
         while True:
             length, data = take(1)
             if length > 0:
-                if data[0] == 0x77:  # w: data; its place and time are in the messages too
+                if data[0] == DATA:
                     yield bytes(data[_DATA.size :])
                 else:
                     _, self.seen, _, wants_reply = _KEEPALIVE.unpack_from(data)

@@ -16,9 +16,9 @@ from psycopg.conninfo import make_conninfo
 
 from tallystick.db import Transaction
 from tallystick.db.database import raise_translated, session_settings
-from tallystick.seal.errors import WalBehindError, WalUnavailableError
+from tallystick.seal.errors import BusyReaderError, WalBehindError, WalUnavailableError
 from tallystick.seal.wal import store
-from tallystick.seal.wal.reader import BusyReaderError, WalReader
+from tallystick.seal.wal.reader import WalReader
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,0 +1,69 @@
+"""`tally monitor`: keep asking a log for consistency; alarm on a fork (log.md, 4.6 and 6.4)."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from tallystick.cli.errors import UsageError
+from tallystick.cli.exits import words
+from tallystick.cli.output import print_json, print_lines
+from tallystick.errors import Error, Kind
+from tallystick.publish.monitor import Monitor, Observed
+
+SHORTEST_INTERVAL_SECONDS = 1.0
+MAX_KEY_BYTES = 200
+
+
+def monitor(
+    url: Annotated[str, Parameter(help="The log's URL, such as https://host/logs/payments.")],
+    /,
+    *,
+    vkey: Annotated[
+        tuple[str, ...], Parameter(negative="", help="The log's verifier key; may be repeated.")
+    ],
+    state: Annotated[Path, Parameter(help="File that keeps the last verified checkpoint.")],
+    once: Annotated[bool, Parameter(negative="", help="Look once, and end.")] = False,
+    interval: Annotated[float, Parameter(help="Seconds between looks.")] = 60.0,
+    key_file: Annotated[
+        Path | None, Parameter(help="File with an API key, where the log is private.")
+    ] = None,
+    json: Annotated[bool, Parameter(negative="", help="Print JSON.")] = False,
+) -> None:
+    """
+    Fetch a log's checkpoint, check that it extends the last one, and remember it; again and again.
+
+    On a fork both notes are written to <state>.fork, the state stays as it was, and the exit
+    code is 1. While a log does not answer, the monitor goes on asking, unless it looks once.
+    """
+    if interval < SHORTEST_INTERVAL_SECONDS:
+        raise UsageError("--interval is at least 1 s")
+    key = None if key_file is None else key_file.read_bytes()[:MAX_KEY_BYTES].decode().strip()
+    watching = Monitor(url, vkey, state, key=key)
+    while True:
+        try:
+            tell(watching.look(), as_json=json)
+        except Error as error:
+            if once or error.kind is not Kind.UNAVAILABLE:
+                raise
+            sys.stderr.write(f"{words(error)}\n")
+        if once:
+            return
+        sys.stdout.flush()
+        time.sleep(interval)
+
+
+def tell(observed: Observed, *, as_json: bool) -> None:
+    """Print what one look found."""
+    if as_json:
+        print_json(observed)
+        return
+    before = "" if observed.old_size is None else f" from {observed.old_size}"
+    print_lines(
+        f"{observed.outcome}: {observed.origin}{before} at {observed.size} leaves,"
+        f" root {observed.root.hex()}"
+    )

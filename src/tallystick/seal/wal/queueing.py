@@ -1,0 +1,159 @@
+"""
+One batch on its way into the queue: which messages go to which source, by which statement.
+
+What a statement does with a message was generated from the source's settings and from the
+columns that the message's relation had at that place in the WAL. Follows docs/adr/0016.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from tallystick.errors import Error
+from tallystick.seal.wal import store
+from tallystick.seal.wal.batch import Batch, Changes, Emptied, Group
+from tallystick.seal.wal.messages import DELETE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tallystick.db import Transaction
+
+LOGGER = logging.getLogger(__name__)
+
+XID_BITS: Final = 32
+
+
+class Plan:
+    """One batch, and where each of its messages goes."""
+
+    def __init__(
+        self,
+        tx: Transaction,
+        batch: Batch,
+        xids: Sequence[str],
+        seqs: Sequence[int],
+        statements: dict[tuple[Any, ...], str | None],
+    ) -> None:
+        self._tx = tx
+        self._batch = batch
+        self._xids = xids
+        self._seqs = seqs
+        self._statements = statements
+        # Read now, in this transaction: whoever installs a source does it under a lock that
+        # keeps its table's writers out, so no commit that was read here is older than that.
+        self._sources: dict[int, list[store.WalSource]] = {}
+        for source in store.wal_sources(tx):
+            self._sources.setdefault(source.member, []).append(source)
+
+    def run(self) -> int:
+        """Queue everything, and return how many rows that were."""
+        queued = 0
+        used: set[tuple[int, int]] = set()
+        for group in self._batch.groups:
+            for source in self._sources.get(group.relation.relation, ()):
+                # Two sources of one log would give one place twice.
+                is_second = (group.relation.relation, source.log_id) in used
+                used.add((group.relation.relation, source.log_id))
+                queued += self._queue_group(group, source, is_second=is_second)
+        for emptied in self._batch.truncates:
+            for source in self._emptied_sources(emptied.relations):
+                queued += self._queue_truncate(source, emptied)
+        return queued
+
+    def _queue_group(self, group: Group, source: store.WalSource, *, is_second: bool) -> int:
+        queued = 0
+        seqs = self._seqs
+        for changes, is_update in ((group.rows, False), (group.updates, True)):
+            chosen = self._chosen(changes, source, is_update=is_update)
+            if not chosen.messages:
+                continue
+            if is_second:
+                seqs = store.draw(self._tx, len(self._seqs))[1]
+            text = self._statement(source, group, is_update=is_update)
+            if text is not None:
+                queued += store.queue_changes(
+                    self._tx,
+                    text,
+                    chosen,
+                    facts=self._batch.transactions,
+                    xids=self._xids,
+                    seqs=seqs,
+                )
+        return queued
+
+    def _chosen(self, changes: Changes, source: store.WalSource, *, is_update: bool) -> Changes:
+        """Return those of *changes* that the source records."""
+        if is_update and source.on_update == "ignore":
+            return Changes()
+        drops_deletes = not is_update and source.on_delete == "ignore"
+        if not drops_deletes and not source.wal_from and source.wal_until is None:
+            return changes
+        facts = self._batch.transactions
+        chosen = Changes()
+        for message, number, place in zip(
+            changes.messages, changes.transactions, changes.places, strict=True
+        ):
+            is_dropped = drops_deletes and message[0] == DELETE
+            if not is_dropped and source.serves(facts[number - 1].commit_at):
+                chosen.add(message, number, place)
+        return chosen
+
+    def _statement(self, source: store.WalSource, group: Group, *, is_update: bool) -> str | None:
+        """Return the generated statement; None where the source lacks a column, and is broken."""
+        relation = group.relation
+        key = (source.source_no, source.version, relation, is_update)
+        if key not in self._statements:
+            try:
+                with self._tx.savepoint():
+                    self._statements[key] = store.statement(
+                        self._tx,
+                        source.source_no,
+                        relation.names,
+                        relation.types,
+                        is_update=is_update,
+                    )
+            except Error as refused:
+                LOGGER.warning("source %s is broken: %s", source.source_table, refused.message)
+                self._statements[key] = None
+        if self._statements[key] is None:
+            message = f"{source.source_table} lacks a column that its records need"
+            store.break_source(self._tx, source.source_no, code="column_missing", message=message)
+        return self._statements[key]
+
+    def _emptied_sources(self, relations: frozenset[int]) -> list[store.WalSource]:
+        """Return each source of which one of *relations* is a table, once."""
+        found = {
+            source.source_no: source
+            for relation in relations
+            for source in self._sources.get(relation, ())
+        }
+        return [source for source in found.values() if source.on_truncate != "ignore"]
+
+    def _queue_truncate(self, source: store.WalSource, emptied: Emptied) -> int:
+        facts = self._batch.transactions[emptied.transaction - 1]
+        if not source.serves(facts.commit_at):
+            return 0
+        members = {
+            member
+            for member, sources in self._sources.items()
+            for other in sources
+            if other.source_no == source.source_no and other.relkind == "r"
+        }
+        if not members <= emptied.relations:
+            # Its rows are gone, and the WAL does not say which they were: a reconcile does.
+            message = f"a part of {source.source_table} was emptied by TRUNCATE"
+            store.break_source(self._tx, source.source_no, code="wal_truncated", message=message)
+            return 0
+        xid = self._xids[emptied.transaction - 1]
+        seq = self._seqs[emptied.place]
+        store.queue_truncate(self._tx, source.source_no, seq=seq, facts=facts, xid=xid)
+        return 1
+
+
+def full_xid(xid: int, own: int) -> str:
+    """Return the xid8 of a transaction that began before ours, whose own is *own*."""
+    epoch = own >> XID_BITS
+    full = epoch << XID_BITS | xid
+    return str(full if full <= own else full - (1 << XID_BITS))
