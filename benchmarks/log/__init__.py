@@ -13,6 +13,7 @@ MODULES: Final = (
     "export",
     "key_index",
     "capture_bulk",
+    "capture_wal",
     "capture_single",
     "capture_clients",
     "floor",

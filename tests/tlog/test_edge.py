@@ -18,6 +18,7 @@ from tallystick.tlog import (
     edge_from_tiles,
     edge_root,
     extend_edge,
+    join_edges,
     tiles_of,
 )
 from tests.tlog.naive import NaiveTree
@@ -128,3 +129,19 @@ def test_a_large_tree_has_its_edge_in_one_read():
     edge = edge_from_tiles(Counter(), MAX_TREE_SIZE)
     assert [[(7, 127), *((level, 255) for level in range(6, -1, -1))]] == calls
     assert len(edge.hashes) == 63
+
+
+@given(st.integers(0, 6).flatmap(lambda height: st.tuples(st.just(height), st.integers(0, 5))))
+@settings(max_examples=60, deadline=None)
+def test_edges_of_pieces_join(shape):
+    """Trees that were hashed in aligned pieces join to the edge of the whole, whatever is last."""
+    height, blocks = shape
+    whole = [bytes([number % 251]) * 32 for number in range(blocks << height)]
+    joined = EMPTY_EDGE
+    for first in range(0, len(whole), 1 << height):
+        piece, _ = extend_edge(EMPTY_EDGE, whole[first : first + (1 << height)])
+        joined = join_edges(joined, piece)
+    for rest in range(min(1 << height, 9)):
+        tail = [bytes([number]) * 32 for number in range(rest)]
+        last, _ = extend_edge(EMPTY_EDGE, tail)
+        assert join_edges(joined, last) == extend_edge(EMPTY_EDGE, [*whole, *tail])[0]

@@ -53,6 +53,7 @@ PUBLIC = [
     "TILE_HEIGHT",
     "TILE_WIDTH",
     "Tile",
+    "TileRow",
     "TileWrite",
     "TlogProof",
     "TreeSize",

@@ -104,7 +104,11 @@ class Monitor:
         smaller, larger = sorted((old, new), key=lambda checkpoint: checkpoint.size)
         try:
             self._check_growth(smaller, larger)
-        except (ConsistencyError, MalformedError) as cause:
+        except (ConsistencyError, MalformedError, NotFoundProblem) as cause:
+            # Tiles that a head of its own needs may come later; those of a head that it has
+            # signed before and now goes back from have been taken away.
+            if isinstance(cause, NotFoundProblem) and new.size > old.size:
+                raise
             path = self._state_file.with_name(self._state_file.name + FORK_SUFFIX)
             replace_file(path, old_note + b"\n" + note)
             raise MonitoredForkError(

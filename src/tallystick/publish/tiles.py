@@ -24,12 +24,16 @@ from tallystick.tlog import (
     TILE_WIDTH,
     LeafIndex,
     Tile,
+    TileRow,
     TreeSize,
     format_tile_path,
 )
 
 ENTRY_OVERHEAD_BYTES: Final = 300
 """What an entry costs beside its row: key, object headers, the slot of the dictionary."""
+
+NODES_BYTES: Final = 62 * HASH_BYTES + 600
+"""What a full tile takes once a proof needed the nodes above its hashes."""
 
 TileKey = tuple[LogId, int, int]
 """A log, a level, an index."""
@@ -60,19 +64,29 @@ class TileCache:
                 known = self._rows.get(key)
                 if known is not None and len(known) >= len(row):
                     continue
-                self._rows[key] = row
+                self._rows[key] = TileRow(row) if is_full(row) else row
                 self._rows.move_to_end(key)
-                self._bytes += len(row) + ENTRY_OVERHEAD_BYTES
+                self._bytes += cost_of(row)
                 if known is not None:
-                    self._bytes -= len(known) + ENTRY_OVERHEAD_BYTES
+                    self._bytes -= cost_of(known)
             while self._bytes > self._max_bytes:
                 _, dropped = self._rows.popitem(last=False)
-                self._bytes -= len(dropped) + ENTRY_OVERHEAD_BYTES
+                self._bytes -= cost_of(dropped)
 
     @property
     def bytes_used(self) -> int:
         """How much memory the rows take."""
         return self._bytes
+
+
+def is_full(row: bytes) -> bool:
+    """Return whether a tile will not grow any more."""
+    return len(row) == TILE_WIDTH * HASH_BYTES
+
+
+def cost_of(row: bytes) -> int:
+    """Return how much memory a row may take, with its nodes."""
+    return len(row) + ENTRY_OVERHEAD_BYTES + (NODES_BYTES if is_full(row) else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +96,9 @@ class TileRows:
     rows: Mapping[tuple[int, int], bytes]
 
     def read_tiles(self, tiles: Sequence[Tile]) -> list[bytes]:
-        """Return the row of each tile, cut to its width."""
-        return [self.rows[tile.level, tile.index][: tile.width * HASH_BYTES] for tile in tiles]
+        """Return the row of each tile, cut to its width; one that is as wide keeps its nodes."""
+        rows = [(self.rows[tile.level, tile.index], tile.width * HASH_BYTES) for tile in tiles]
+        return [row if len(row) == length else row[:length] for row, length in rows]
 
 
 class TileStore:

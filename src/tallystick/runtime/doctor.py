@@ -27,6 +27,7 @@ from tallystick.errors import Error
 from tallystick.record import load_signer
 from tallystick.runtime import store
 from tallystick.runtime.place import database_url
+from tallystick.seal.wal import WalLag, is_needed, lag
 
 LONG_TRANSACTION_SECONDS: Final = 60.0
 CLOCK_SECONDS: Final = 2.0
@@ -35,6 +36,8 @@ SLOW_LOOK_SECONDS: Final = 0.05
 """An empty look takes 0.1 ms; from here on the queue's dead rows are what it pays for."""
 DEAD_ROWS: Final = 1_000_000
 LAG_SECONDS: Final = 30.0
+WAL_LIMIT_BYTES: Final = 10**9
+"""As the setting's default: so much WAL fills before somebody should look."""
 
 
 class Level(enum.Enum):
@@ -67,13 +70,17 @@ def examine(settings: Settings) -> list[Finding]:
     try:
         url = database_url(settings)
         with Database(url, pool_size=2, application="tallystick-doctor") as database:
-            found += examine_database(database, settings.keys)
+            found += examine_database(
+                database, settings.keys, wal_limit_bytes=settings.wal_lag_limit_mb * 10**6
+            )
     except Error as error:
         found.append(Finding("database", Level.PROBLEM, error.message))
     return found
 
 
-def examine_database(database: Database, keys: Path) -> list[Finding]:
+def examine_database(
+    database: Database, keys: Path, *, wal_limit_bytes: int = WAL_LIMIT_BYTES
+) -> list[Finding]:
     """Look at the database and the key files that it needs."""
     with database.session() as connection:
         try:
@@ -86,6 +93,7 @@ def examine_database(database: Database, keys: Path) -> list[Finding]:
         ("keys", lambda tx: check_keys(store.active_keys(tx), keys)),
         ("logs", check_logs),
         ("sources", check_sources),
+        ("wal", lambda tx: check_wal(tx, wal_limit_bytes)),
         ("queue", check_queue),
         ("transactions", check_transactions),
     ]
@@ -195,6 +203,39 @@ def judge_source(source: store.SourceFacts) -> Iterator[tuple[Level, str]]:
             yield Level.PROBLEM, f"{source.silenced} of its triggers are not enabled always"
     if not source.enabled:
         yield Level.WARNING, "disabled: changes are not captured"
+
+
+def check_wal(tx: Transaction, limit_bytes: int) -> Findings:
+    """Where sources are captured from the WAL: may it be read, and is it?"""
+    if not is_needed(tx):
+        return
+    facts, behind = store.wal_facts(tx), lag(tx)
+    if facts.wal_level != "logical":
+        said = f"wal_level is {facts.wal_level}: set it to logical and restart the server"
+        yield Finding("wal", Level.PROBLEM, said)
+    if not facts.may_replicate:
+        said = f"role {facts.role} lacks the attribute REPLICATION, which the worker needs"
+        yield Finding("wal", Level.PROBLEM, said)
+    if not facts.is_published:
+        yield Finding("wal", Level.PROBLEM, "the publication tally is gone: changes are not sent")
+    if facts.keeps_all:
+        said = "max_slot_wal_keep_size is -1: WAL that nobody reads may fill the disk"
+        yield Finding("wal", Level.NOTE, said)
+    yield from judge_lag(behind, limit_bytes)
+
+
+def judge_lag(behind: WalLag | None, limit_bytes: int) -> Findings:
+    """Yield how far reading is behind, and whether anybody reads."""
+    if behind is None or not behind.has_slot or behind.wal_status == "lost":
+        said = "there is no replication slot: the worker makes it; what was before it is a gap"
+        yield Finding("wal", Level.PROBLEM, said)
+    elif behind.bytes > limit_bytes:
+        said = f"{behind.bytes / 1e6:.0f} MB of WAL wait to be read, over the limit"
+        yield Finding("wal", Level.WARNING, said)
+    elif not behind.is_active:
+        yield Finding("wal", Level.WARNING, "nobody reads the WAL; is a worker running?")
+    else:
+        yield Finding("wal", Level.OK, f"{behind.bytes / 1e6:.1f} MB of WAL wait to be read")
 
 
 def check_queue(tx: Transaction) -> Findings:

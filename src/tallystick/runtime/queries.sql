@@ -113,3 +113,9 @@ WHERE c.log_id = (SELECT l.log_id FROM tally.verification_logs AS l WHERE l.log_
 SELECT EXISTS (SELECT FROM tally.capture AS c
                WHERE c.log_id = (SELECT l.log_id FROM tally.verification_logs AS l WHERE l.log_name = %(log_name)s)
                  AND c.seq <= %(seq)s)
+
+-- name: wal_facts
+-- What reading the WAL needs of the server and of our role.
+SELECT current_setting('wal_level'), r.rolname::text, r.rolsuper OR r.rolreplication,
+       EXISTS (SELECT FROM pg_publication AS p WHERE p.pubname = 'tally'), current_setting('max_slot_wal_keep_size') = '-1'
+FROM pg_roles AS r WHERE r.rolname = current_user

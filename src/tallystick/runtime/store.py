@@ -33,6 +33,7 @@ class Queries:
     is_backfilling: Query
     last_waiting: Query
     is_waiting: Query
+    wal_facts: Query
 
 
 SQL = load_queries(Queries, __package__)
@@ -133,6 +134,24 @@ class LongTransaction:
     prepared: str | None
     has_written: bool
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class WalFacts:
+    """What reading the WAL needs of the server and of our role."""
+
+    wal_level: str
+    role: str
+    may_replicate: bool
+    is_published: bool
+    keeps_all: bool
+
+
+def wal_facts(tx: Transaction) -> WalFacts:
+    """Return what reading the WAL needs."""
+    facts = tx.row(WalFacts, SQL.wal_facts)
+    assert facts is not None, "our role has a row"
+    return facts
 
 
 def create_database(tx: Transaction, name: str) -> bool:

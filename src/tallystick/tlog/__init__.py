@@ -82,6 +82,7 @@ from tallystick.tlog.policy import (
     policy_keys,
 )
 from tallystick.tlog.proof import (
+    TileRow,
     check_consistency,
     check_inclusion,
     check_subtree_consistency,
@@ -160,6 +161,7 @@ __all__ = [
     "Signer",
     "SignerKey",
     "Tile",
+    "TileRow",
     "TileWrite",
     "TlogProof",
     "TreeSize",

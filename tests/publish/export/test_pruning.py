@@ -328,6 +328,25 @@ def test_leaves_go_in_batches(
     assert 512 == report.leaves_deleted
 
 
+def test_the_servers_role_prunes_by_the_functions_alone(bench: LogBench, tmp_path: Path) -> None:
+    """tally_app prunes, and an auditor does not, whatever he may read."""
+    url = open_destination(checked_export(bench, str(tmp_path / "export"))).url
+    manifest = rows(bench, "SELECT counts #>> '{export,manifest_sha256}' FROM tally.audits")[0][0]
+    prune_sql = (
+        f"SELECT tally.prune_log_v1({bench.log.log_id}, 256, '{url}',"
+        f" decode('{manifest}', 'hex'), 'ada', 'old')"
+    )
+    delete_sql = f"SELECT * FROM tally.delete_pruned_v1({bench.log.log_id}, 0, 1000)"
+    with psycopg.connect(bench.url, autocommit=True) as connection:
+        connection.execute("SET ROLE tally_auditor")
+        for statement in (prune_sql, delete_sql):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement)
+        connection.execute("SET ROLE tally_app")
+        assert [(0,)] == connection.execute(prune_sql).fetchall()
+        assert [(256, 256, 0)] == connection.execute(delete_sql).fetchall()
+
+
 @pytest.mark.parametrize("role", ["tally_app", "tally_owner"])
 def test_facts_decide_what_may_be_deleted(bench: LogBench, tmp_path: Path, role: str) -> None:
     """Nobody deletes a leaf at or above the minimum index, and tally_app none by itself."""
@@ -366,6 +385,18 @@ def test_a_pruned_log_is_audited_all_the_same(
     execute(bench, f"ALTER TABLE {table} DISABLE TRIGGER USER", tampering)
     findings = audit_log(bench.database, "payments").findings
     assert any(finding.kind.startswith(kind) for finding in findings), findings
+
+
+def test_a_bound_that_nobody_pruned_to_hides_nothing(bench: LogBench, tmp_path: Path) -> None:
+    """Who raises the minimum index behind the log's back and deletes leaves is found out."""
+    prune(bench, 256, checked_export(bench, str(tmp_path / "export")))
+    execute(
+        bench,
+        "UPDATE tally.verification_logs SET minimum_index = 512",
+        "DELETE FROM tally.merkle_log WHERE leaf_index = 300",
+    )
+    findings = audit_log(bench.database, "payments").findings
+    assert [("leaf_missing", 300)] == [(found.kind, found.leaf_index) for found in findings]
 
 
 TABLE = "CREATE TABLE payment (id bigint PRIMARY KEY, amount numeric(12, 2), note text)"

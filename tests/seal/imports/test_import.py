@@ -194,5 +194,4 @@ def test_a_million_leaves(bench: Bench) -> None:
         " SELECT 'large', 'orders', i, sha256(i::text::bytea) FROM generate_series(1, 1000000) AS i"
     )
     done = bench.take("large")
-    print(f"{done.size} leaves in {done.seconds:.1f} s")
     assert done.size == 1_000_000

@@ -90,7 +90,7 @@ def test_what_is_there_is_queued_as_it_is_added(rig: Rig) -> None:
 
 
 def test_new_rows_are_queued_once(rig: Rig) -> None:
-    """Each look queues what has neither leaf nor queue row, whether it was sealed between or not."""
+    """Each look queues what has neither leaf nor queue row, sealed between or not."""
     rig.sql(ORDERS)
     source = rig.add("orders", order_column="id")
     rig.sql("INSERT INTO orders VALUES (6), (7)")
@@ -264,7 +264,7 @@ HASHED = """CREATE TABLE hashed (id int PRIMARY KEY, hash bytea);
 
 
 def test_poison_rows_stop_nobody(rig: Rig) -> None:
-    """log 16: a null or short hash is quarantined, the others are sealed; repaired, it is requeued."""
+    """log 16: a bad hash is quarantined, the others are sealed; repaired, it is requeued."""
     rig.sql(HASHED)
     rig.sql("INSERT INTO hashed VALUES (4, NULL), (5, 'short'), (6, sha256('6'))")
     source = rig.add("hashed", log="hashes", hash_column="hash", order_column="id")

@@ -222,3 +222,22 @@ def test_a_source_that_moved_away_is_not_backfilled(line):
         source = get_source(tx, "one", "payment")
     move(line, "payment", "one", "other")
     assert run_backfill(line.bench.database, source.source_no).rows_queued == 0
+
+
+def test_a_polled_table_moves_with_its_cursor(line):
+    """A polled table goes on in the new log behind its cursor: none is queued twice or missed."""
+    line.run("CREATE TABLE orders (id bigint PRIMARY KEY)")
+    line.run("INSERT INTO orders VALUES (1), (2)")
+    attach(line.bench, "orders", order_column="id")
+    Poller(line.bench.database).run_once()
+    line.seal("one")
+    line.succeed("one", "two")
+    line.run("INSERT INTO orders VALUES (3)")
+    Poller(line.bench.database).run_once()
+    line.seal("one", "two")
+    assert [one[0:4:3] for one in line.changes("one", "two")] == [
+        ("one", "1"),
+        ("one", "2"),
+        ("two", "3"),
+    ]
+    line.audit("one", "two")

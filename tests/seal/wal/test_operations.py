@@ -52,7 +52,9 @@ def test_members_of_a_record(payment: WalRig):
     assert ("wal", None, None, xid, "public.payment", "payments") == (
         record.via, record.role, record.actor, record.tx, record.table, record.log
     )  # fmt: skip
-    assert payment.value("SELECT abs(extract(epoch FROM now() - %s::timestamptz)) < 60", (record.at,))
+    assert payment.value(
+        "SELECT abs(extract(epoch FROM now() - %s::timestamptz)) < 60", (record.at,)
+    )
 
 
 def test_a_signature_names_the_actor_of_the_rest(payment: WalRig):
@@ -205,7 +207,10 @@ def test_private_salted_and_hashed(rig: WalRig):
     salted = rig.add("person", log="digests", leaf_form="salted")
     rig.sql("INSERT INTO person VALUES (1, 'Zoë', sha256('a'))")
     (row,) = rig.queue(private)
-    assert {"id": "1", "digest": "\\x" + "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"} == row.row
+    assert {
+        "id": "1",
+        "digest": "\\x" + "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb",
+    } == row.row
     assert ["name"] == list(row.change["private"])
     assert row.record is not None
     assert "Zoë" in row.record.decode()

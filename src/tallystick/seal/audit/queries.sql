@@ -3,8 +3,11 @@
 SELECT pg_export_snapshot();
 
 -- name: audited_log
--- The log, its head, and when the audit began.
-SELECT l.log_id, l.log_name, l.origin, l.mode::text, l.minimum_index, h.tree_size, h.root_hash, tally.clock()
+-- The log, its head, and when the audit began. A minimum index that no pruning bears out excuses no missing leaf.
+SELECT
+  l.log_id, l.log_name, l.origin, l.mode::text,
+  least(l.minimum_index, coalesce((SELECT max(p.to_index) FROM tally.prunings AS p WHERE p.log_id = l.log_id), 0)),
+  h.tree_size, h.root_hash, tally.clock()
 FROM tally.verification_logs AS l INNER JOIN tally.log_heads AS h ON h.log_id = l.log_id
 WHERE l.log_name = %(log_name)s;
 

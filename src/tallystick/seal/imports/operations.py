@@ -89,10 +89,7 @@ def import_log(
     try:
         with database.transaction(isolation="repeatable read") as tx:
             store.lift_timeouts(tx)
-            if has_log(tx, log_name):
-                raise LogExistsError(
-                    f"log {log_name} exists: an import makes its log", evidence={"log": log_name}
-                )
+            require_new(tx, log_name)
             source = earlier_table(tx, table)
             log = create_log(
                 tx,
@@ -119,6 +116,19 @@ def import_log(
 def since(began: float) -> int:
     """Return how many milliseconds have passed."""
     return round((time.monotonic() - began) * 1000)
+
+
+def require_new(tx: Transaction, log_name: str) -> None:
+    """
+    Check that the name is free.
+
+    Raises:
+        LogExistsError: There is a log of this name.
+    """
+    if has_log(tx, log_name):
+        raise LogExistsError(
+            f"log {log_name} exists: an import makes its log", evidence={"log": log_name}
+        )
 
 
 def earlier_table(tx: Transaction, name: str) -> Table:
@@ -197,9 +207,7 @@ def check_root(edge: Edge, expected: bytes | None) -> None:
         )
 
 
-def write_head(
-    tx: Transaction, keys: KeyRing, log: Log, edge: Edge, *, milliseconds: int
-) -> str:
+def write_head(tx: Transaction, keys: KeyRing, log: Log, edge: Edge, *, milliseconds: int) -> str:
     """Sign and store the head of the imported tree, tell of it, and return its note."""
     assert log.origin is not None, "a log that was created has its origin"
     root = edge_root(edge)

@@ -33,3 +33,7 @@ SELECT
 -- An import is one transaction, as long as the earlier log is large.
 SELECT set_config('statement_timeout', '0', true), set_config('idle_in_transaction_session_timeout', '0', true),
        set_config('work_mem', '256MB', true), set_config('jit', 'off', true);
+
+-- name: forget
+-- The connection can serve another import.
+DROP VIEW pg_temp.tally_import;

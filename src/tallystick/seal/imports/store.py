@@ -21,6 +21,7 @@ class Queries:
     facts: Query
     append_batch: Query
     lift_timeouts: Query
+    forget: Query
 
 
 SQL = load_queries(Queries, __package__)
@@ -73,7 +74,7 @@ def look_at(tx: Transaction, table: Table, log_name: str) -> Facts:
 
 def forget(tx: Transaction) -> None:
     """Take away what `look_at` made, so that the connection can serve another import."""
-    tx.execute(sql.SQL("DROP VIEW pg_temp.tally_import"))
+    tx.execute(SQL.forget)
 
 
 def append_batch(tx: Transaction, log: Log, *, size: int, after: int, limit: int) -> Batch:

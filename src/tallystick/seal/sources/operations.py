@@ -32,7 +32,6 @@ from tallystick.seal.sources.source import (
     SourceSettings,
     TruncateRule,
 )
-
 from tallystick.seal.wal import wait_until_read
 
 if TYPE_CHECKING:

@@ -45,6 +45,9 @@ MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
 MAX_BATCH_PLACES: Final = 50_000
 """Of one statement's parameters: large enough that planning it does not count."""
 IDLE_SECONDS: Final = 1.0
+GATHER_SECONDS: Final = 0.05
+"""What a change waits for others to come with it; a sequencer looks less often than that."""
+FEW_ROWS: Final = 5_000
 QUIET_BYTES: Final = 16 * 1024 * 1024
 """So much WAL of others may pass before the position is moved for it alone."""
 UNHURRIED: Final = " -c idle_in_transaction_session_timeout=0 -c statement_timeout=0 -c jit=off"
@@ -220,6 +223,9 @@ class WalReader:
             result = self.look(IDLE_SECONDS / 4)
             if result.rows:
                 observe(result)
+            if 0 < result.rows < FEW_ROWS:
+                # A statement for each commit would take a core; writers may need it.
+                stop.wait(GATHER_SECONDS)
 
     def close(self) -> None:
         """Give the lock back; what was not committed is read again by the next reader."""
