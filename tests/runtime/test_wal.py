@@ -101,7 +101,7 @@ def test_the_lag_is_a_measure_with_a_limit(rig: WalRig):
     assert behind is not None
     assert behind.bytes > 500_000
     tell_lag(behind, LIMIT_BYTES)
-    assert float(behind.bytes) == metrics.WAL_LAG_BYTES._value.get()  # noqa: SLF001
+    assert float(behind.bytes) == metrics.WAL_LAG_BYTES._value.get()
     assert Level.WARNING in {level for level, _ in findings(rig, limit_bytes=100_000)}
 
 

@@ -23,7 +23,8 @@ from tallystick.seal.errors import (
     LogNotFoundError,
 )
 from tallystick.seal.logs import freeze_log
-from tests.seal.laws.stage import running_worker
+from tests.seal.laws.stage import running_worker, wait_until
+from tests.seal.laws.stage import sql as sql_rows
 from tests.support.logs import LogBench, make_bench, queue_leaf
 
 if TYPE_CHECKING:
@@ -163,11 +164,8 @@ def push_from(database: object) -> list[object]:
 
 def wait_for_lock(url: str) -> None:
     """Wait until a session waits for an advisory lock."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        while not connection.execute(
-            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-        ).fetchone()[0]:
-            pass
+    waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    wait_until(lambda: bool(sql_rows(url, waiting)), "somebody who waits for a lock")
 
 
 def test_a_log_takes_entries_only_where_it_says_so(bench: LogBench) -> None:

@@ -244,8 +244,10 @@ def test_two_pollers_queue_each_row_once(rig: Rig) -> None:
     assert sorted(keys(rig, source)) == sorted(f'["{i}"]' for i in range(1, 606))
 
 
-def test_a_second_poller_leaves_the_source_to_the_first(rig: Rig) -> None:
-    """While one transaction polls a source another look queues nothing of it."""
+def test_a_second_poller_leaves_the_source_to_the_first(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While one transaction polls a source another look queues nothing of it and does not wait."""
     rig.sql(ORDERS)
     source = rig.add("orders", order_column="id")
     rig.sql("INSERT INTO orders VALUES (6)")
@@ -255,6 +257,7 @@ def test_a_second_poller_leaves_the_source_to_the_first(rig: Rig) -> None:
         )
         assert taken.fetchall() == [(1,)]
         assert poll(rig) == 0
+        assert caplog.messages == []
         assert rig.reload(source).poll_cursor == "5"
     assert poll(rig) == 0
 

@@ -14,6 +14,7 @@ from tallystick.seal.errors import (
 )
 from tallystick.seal.logs import LogSettings, create_log, freeze_log, get_log
 from tallystick.seal.sources import (
+    Poller,
     add_source,
     check_sources,
     get_source,

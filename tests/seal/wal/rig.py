@@ -44,7 +44,7 @@ class WalRig:
     def add(self, table: str, log: str = "payments", **settings: Any) -> Source:
         """Add a source from the WAL, and queue the rows that its table has."""
         with self.database.transaction() as tx:
-            source = add_source(tx, log, table, **{"capture": "wal", **settings})
+            add_source(tx, log, table, **{"capture": "wal", **settings})
         self.adopt()
         run_backfills(self.database, from_wal=True)
         return self.get(table, log)

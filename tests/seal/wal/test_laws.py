@@ -349,8 +349,9 @@ def test_a_large_transaction_is_queued_in_pieces(payment: WalRig):
         "SELECT count(*), count(DISTINCT xid) FROM tally.capture WHERE op = 'I'"
     )[0]
     assert payment.value(
-        "SELECT bool_and(source_id = n) FROM (SELECT source_id, row_number() OVER (ORDER BY seq) AS n"
-        " FROM tally.capture WHERE op = 'I') AS q"
+        "SELECT bool_and(source_id = n) FROM ("
+        "  SELECT source_id, row_number() OVER (ORDER BY seq) AS n"
+        "  FROM tally.capture WHERE op = 'I') AS q"
     )
 
 
@@ -360,7 +361,7 @@ def test_waiting_ends(payment: WalRig):
         psycopg.connect(payment.url, autocommit=True) as other,
         payment.database.transaction() as tx,
     ):
-        other.execute("SELECT pg_advisory_lock(1952541817, -2)")
+        other.execute("SELECT pg_advisory_lock(1952541817, -3)")
         with pytest.raises(WalBehindError):
             wait_until_read(tx, patience_seconds=0.2)
 

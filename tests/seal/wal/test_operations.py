@@ -82,12 +82,12 @@ def test_a_signature_names_the_actor_of_the_rest(payment: WalRig):
             ],
             ["U 1", "I 8"],
         ),
-        (["COPY payment FROM PROGRAM 'printf \"5\\\\t1\\\\tx\\\\n6\\\\t2\\\\ty\\\\n\"'"], ["I 5", "I 6"]),
+        (["COPY payment (id) FROM PROGRAM 'seq 5 6'"], ["I 5", "I 6"]),
         (["TRUNCATE payment"], ["T"]),
-        (["BEGIN; DELETE FROM payment; TRUNCATE payment; INSERT INTO payment VALUES (9, 1); COMMIT"],
+        (["BEGIN; DELETE FROM payment; TRUNCATE payment; INSERT INTO payment VALUES (9); COMMIT"],
          ["D 1", "D 2", "T", "I 9"]),
-        (["BEGIN; INSERT INTO payment VALUES (3, 1); SAVEPOINT s; INSERT INTO payment VALUES (4, 1);"
-          " ROLLBACK TO s; INSERT INTO payment VALUES (5, 1); COMMIT"], ["I 3", "I 5"]),
+        (["BEGIN; INSERT INTO payment VALUES (3); SAVEPOINT s; INSERT INTO payment VALUES (4);"
+          " ROLLBACK TO s; INSERT INTO payment VALUES (5); COMMIT"], ["I 3", "I 5"]),
         (["BEGIN; INSERT INTO payment VALUES (3, 1); ROLLBACK"], []),
         (["BEGIN; INSERT INTO payment VALUES (3, 1); PREPARE TRANSACTION 'later'",
           "INSERT INTO payment VALUES (4, 1)", "COMMIT PREPARED 'later'"], ["I 4", "I 3"]),
@@ -120,7 +120,7 @@ def test_cascades(rig: WalRig):
 
 
 def test_partitions(rig: WalRig):
-    """log 5: a row that moves between partitions keeps its key; a new partition is captured."""
+    """log 5: a row that moves between partitions changes its key; a new partition is captured."""
     rig.sql(
         "CREATE TABLE part (id int PRIMARY KEY, note text) PARTITION BY RANGE (id);"
         "CREATE TABLE part_low PARTITION OF part FOR VALUES FROM (0) TO (10);"
@@ -131,8 +131,8 @@ def test_partitions(rig: WalRig):
     rig.sql("UPDATE part SET id = 12 WHERE id = 1")
     rig.sql("CREATE TABLE part_new PARTITION OF part FOR VALUES FROM (20) TO (30)")
     rig.sql("INSERT INTO part VALUES (21, 'c')")
+    assert {"public.part"} == {row.change["table"] for row in rig.queue()}
     assert ["I 1", "I 11", "D 1", "I 12", "I 21"] == rig.take(source)
-    assert {"public.part"} == {row.change["table"] for row in rig.queue()} | {"public.part"}
 
 
 def test_rules(rig: WalRig):

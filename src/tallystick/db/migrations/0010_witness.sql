@@ -73,7 +73,7 @@ CROSS JOIN LATERAL (
   ORDER BY k.tree_size DESC LIMIT 1
 ) AS c;
 SELECT tally.describe('tally.published_checkpoints',
-  'The greatest checkpoint of each log that its quorum of witnesses cosigned, or for which its patience has ended; while a witness is in conflict, the one that was published then.', '{
+  'The greatest checkpoint of each log that its quorum cosigned or its patience lets pass; in a conflict, the one published then.', '{
   "log_id": "The log.", "log_name": "Its name.", "origin": "Its origin.",
   "tree_size": "Size of the published head.", "root_hash": "Its root.", "note": "The signed note.",
   "signed_at": "When it was signed."}');

@@ -151,9 +151,8 @@ def audit_log(
     Audit a log, record the verdict, and return it with the findings.
 
     With *since* only the growth from that checkpoint is audited; it must have been audited
-    itself. *processes* defaults to the cores of this machine; *cluster* is the address of a Dask
-    scheduler, whose workers must reach the database under the same URL. *every_map*: each map of
-    the log's keys is made anew, not the newest one alone.
+    itself. *processes* defaults to the cores of this machine; *cluster* is a Dask scheduler, whose
+    workers reach the database under the same URL. *every_map*: not the newest map alone.
 
     Raises:
         LogNotFoundError: There is no such log.

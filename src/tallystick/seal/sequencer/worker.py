@@ -135,7 +135,8 @@ class SequencerWorker:
         if not due:
             return
         runs = self._sealing is not None and self._sealing.status == "running"
-        told, asked = [], []
+        told: list[Turn] = []
+        asked: list[Turn] = []
         for turn in due:
             # Whoever pushed has said that rows wait: nobody needs to look for them.
             (told if turn.pushed and runs else asked).append(turn)

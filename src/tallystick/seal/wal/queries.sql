@@ -2,7 +2,7 @@
 
 -- name: lock_reader
 -- One reader a database; the lock ends with the session.
-SELECT pg_try_advisory_lock(1952541817, -2);
+SELECT pg_try_advisory_lock(1952541817, -3);
 
 -- name: server_state
 -- What reading depends on: the server, the slot, the position, and whether anything is to be read.
