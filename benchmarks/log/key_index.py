@@ -83,9 +83,7 @@ def kept_up(log: LogGround, keys: int, changed: int) -> float:
     """Update random payments, seal them, and return leaves a second of the next map."""
     chosen = random.sample(range(1, keys + 1), changed)
     with psycopg.connect(log.url, autocommit=True) as connection:
-        connection.execute(
-            "UPDATE payment SET amount = amount + 1 WHERE id = ANY (%s)", (chosen,)
-        )
+        connection.execute("UPDATE payment SET amount = amount + 1 WHERE id = ANY (%s)", (chosen,))
     log.seal_all()
     return mapped(log)
 

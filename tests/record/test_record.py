@@ -238,6 +238,8 @@ def test_a_leaf_without_the_tag_is_no_record():
         leaf_with(tx=str(2**64)),
         leaf_with(tx="٣"),
         leaf_with(role=""),
+        leaf_with(role=None),
+        leaf_with(via="wal"),
         leaf_with(detail={}),
         leaf_with(private={}),
         leaf_with(private={"card": "ab"}),
@@ -296,3 +298,10 @@ def test_parsing_is_total(noise, start, length):
             row=record.row,
         )
     )
+
+
+def test_a_record_from_the_wal_has_no_role():
+    """The WAL does not say who logged in: via wal and a null role come together or not at all."""
+    record = parse_record(leaf_with(via="wal", role=None))
+    assert record is not None
+    assert (record.via, record.role) == ("wal", None)

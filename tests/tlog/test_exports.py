@@ -80,6 +80,7 @@ PUBLIC = [
     "format_entries_path",
     "format_entry_bundle",
     "format_note",
+    "format_policy",
     "format_signature_line",
     "format_signer_key",
     "format_tile_path",

@@ -261,7 +261,7 @@ def _read_record(value: Any) -> Record:
         key=_read_key(members["key"]),
         at=read_time(members["at"], what="at", error=MalformedRecordError),
         tx=_read_transaction(members["tx"]),
-        role=read_optional_text(members["role"], what="role", error=MalformedRecordError),
+        role=_read_role(members["role"]),
         actor=read_optional_text(members["actor"], what="actor", error=MalformedRecordError),
         row=row,
         private=private,
@@ -293,6 +293,10 @@ def _check_op(record: Record) -> None:
 
 def _has_row(record: Record) -> bool:
     return record.row is not None or bool(record.private) or bool(record.large)
+
+
+def _read_role(value: Any) -> str | None:
+    return None if value is None else read_text(value, what="role", error=MalformedRecordError)
 
 
 def _read_log_name(value: Any) -> str:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from tallystick.db import Database, Transaction
 from tallystick.runtime import store
 from tallystick.runtime.store import LogState, OutboxLag
+from tallystick.seal.errors import WalBehindError
+from tallystick.seal.wal import is_needed, wait_until_read
 
 LOOK_SECONDS = 0.05
 
@@ -56,6 +58,13 @@ def wait_until_sealed(database: Database, log_name: str, *, timeout_seconds: flo
             time.sleep(LOOK_SECONDS)
 
     if not wait_while(lambda tx: store.is_backfilling(tx, log_name)):
+        return False
+    try:
+        with database.transaction(read_only=True) as tx:
+            if is_needed(tx):
+                # What was committed may still stand in the WAL alone.
+                wait_until_read(tx, patience_seconds=max(0.0, deadline - time.monotonic()))
+    except WalBehindError:
         return False
     with database.transaction(read_only=True) as tx:
         seq = store.last_waiting(tx, log_name)

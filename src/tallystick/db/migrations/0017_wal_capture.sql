@@ -647,7 +647,8 @@ COMMENT ON FUNCTION tally.wal_problems(integer) IS 'What keeps changes of a sour
 CREATE VIEW tally.wal_sources WITH (security_invoker) AS
 SELECT s.source_no, s.log_id, s.source_table, s.relation, m.relation AS member, s.on_update::text AS on_update, s.on_delete::text AS on_delete,
   s.on_truncate::text AS on_truncate, s.wal_from, s.wal_until, c.relkind::text AS relkind,
-  hashtextextended(concat_ws(' ', s.source_table, s.log_name, s.leaf_form, s.hash_column, s.key_columns, s.include_columns, s.exclude_columns, s.private_columns), 0) AS version
+  hashtextextended(concat_ws(' ', s.source_table, s.log_name, s.leaf_form, s.hash_column, s.key_columns, s.include_columns,
+    s.exclude_columns, s.private_columns), 0) AS version
 FROM tally.verification_sources AS s
 CROSS JOIN LATERAL (
   SELECT t.relation FROM tally.table_members(s.relation) AS t (relation)
