@@ -13,7 +13,7 @@ BEGIN
   PERFORM pg_advisory_xact_lock_shared(1952541818, p_log_id);
   IF true = ANY (p_deduplicate) THEN
     -- Two of them at once would not see each other's entry. It is let go after the commit is visible.
-    PERFORM pg_advisory_xact_lock(1952541819, p_log_id);
+    PERFORM pg_advisory_xact_lock(1952541821, p_log_id);
   END IF;
   IF current_setting('transaction_isolation') <> 'read committed' THEN
     -- An older snapshot may not show that a freeze was requested; a row that changed since cannot be locked (40001).
