@@ -18,7 +18,12 @@ import pytest
 
 from tallystick.seal.audit.repair import reconcile_and_mend
 from tallystick.seal.errors import WalBehindError
-from tallystick.seal.sources import detach_source, install_new_sources, run_backfills
+from tallystick.seal.sources import (
+    detach_source,
+    install_new_sources,
+    run_backfills,
+    switch_source,
+)
 from tallystick.seal.wal import WalReader, wait_until_read
 from tests.seal.laws.stage import wait_until
 
@@ -380,3 +385,20 @@ def test_plain_sql_adds_a_source(rig: WalRig):
     rig.sql("INSERT INTO payment VALUES (1, 1, 'a')")
     assert ["I 1"] == rig.take()
     assert "active" == rig.get("payment").status
+
+
+def test_a_source_that_is_turned_off_is_a_gap(payment: WalRig):
+    """Off, its changes are read and left out; on again, a reconcile finds what was changed."""
+    payment.sql("INSERT INTO payment VALUES (1, 1, 'a')")
+    payment.take()
+    with payment.database.transaction() as tx:
+        switch_source(tx, "payments", "payment", enabled=False)
+    payment.sql("INSERT INTO payment VALUES (2, 2, 'unseen')")
+    assert [] == payment.take()
+    assert ("broken", 1) == (payment.get("payment").status, len(payment.controls("gap")))
+    with payment.database.transaction() as tx:
+        switch_source(tx, "payments", "payment", enabled=True)
+    payment.sql("INSERT INTO payment VALUES (3, 3, 'seen')")
+    reconcile_and_mend(payment.database, "payments", "payment", repair=True)
+    assert "active" == payment.get("payment").status
+    assert {"I 1", "I 2", "I 3"} == set(payment.take())
