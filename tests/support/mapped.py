@@ -72,6 +72,11 @@ class Mapped:
         found = self.rows("SELECT leaf FROM tally.merkle_log ORDER BY leaf_index")
         return [bytes(leaf) for (leaf,) in found][:size]
 
+    def leaves_from(self, first: int) -> list[bytes]:
+        """The leaves from *first* on, of a log that may be pruned below."""
+        query = f"SELECT leaf FROM tally.merkle_log WHERE leaf_index >= {first} ORDER BY leaf_index"
+        return [bytes(leaf) for (leaf,) in self.rows(query)]
+
     def history(self, table: str, *key: str) -> bytes:
         """The history file of a key."""
         publisher = Publisher(self.bench.database)

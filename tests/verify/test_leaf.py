@@ -536,7 +536,7 @@ def test_each_error_names_its_step_and_keeps_its_cause(log):
     """An error has a step, a word for it, and the kernel's error as its cause."""
     for error in VerificationError.__subclasses__():
         assert error.step_name
-        assert 0 <= error.step <= 6
+        assert 0 <= error.step <= 9
         assert error.__doc__
     caught = refused(LeafNotIncludedError, log.proof(0), leaf=b"x", policy=log.policy())
     assert type(caught.__cause__).__name__ == "InclusionError"

@@ -22,6 +22,8 @@ from tallystick.db.errors import (
 from tallystick.errors import Error, all_errors
 
 INSUFFICIENT_PRIVILEGE = "42501"
+QUOTES_VALUES = ("22", "23", "P0", "38", "39", "HV", "XX")
+"""Classes whose messages may quote what a row holds: data, constraints, functions, foreign data."""
 
 
 def rule_errors() -> dict[str, type[DatabaseRuleError]]:
@@ -51,6 +53,14 @@ def translate(raised: psycopg.Error) -> Error | None:
     ):
         return DatabaseUnavailableError(f"the database does not answer: {first_line(raised)}")
     return None
+
+
+def without_values(raised: psycopg.Error) -> str:
+    """Return what the server refused in one line, its own words only where they quote no row."""
+    said, state = raised.diag.message_primary, raised.sqlstate or ""
+    if said is None or state.startswith(QUOTES_VALUES):
+        return f"{type(raised).__name__} (SQLSTATE {state})" if state else type(raised).__name__
+    return said
 
 
 def parse_evidence(detail: str | None) -> Mapping[str, object]:

@@ -6,7 +6,7 @@ This list is what others may use.
 
 from tallystick.outbox import register_topics
 from tallystick.publish.heads import Heads, PublishedHead
-from tallystick.publish.histories import history_file
+from tallystick.publish.histories import history_file, newest_map
 from tallystick.publish.publisher import MAX_PROOFS, Publisher
 from tallystick.publish.values import (
     FoundLeaf,
@@ -35,6 +35,7 @@ __all__ = [
     "SearchPage",
     "SignedCheckpoint",
     "history_file",
+    "newest_map",
 ]
 
 register_topics(

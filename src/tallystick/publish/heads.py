@@ -72,6 +72,7 @@ class Heads:
         self.by_name: Mapping[str, PublishedHead] = MappingProxyType(
             {head.log_name: head for head in by_id.values()}
         )
+        self._by_predecessor = {head.predecessor_log_id: head for head in by_id.values()}
         self._by_family = {head.family: head for head in by_id.values() if head.family}
 
     def with_changes(self, changed: Iterable[PublishedHead]) -> Heads:
@@ -103,6 +104,10 @@ class Heads:
         """Return the head of a log or of a family's current log; None where there is none."""
         # No log and no family have one name.
         return self.by_name.get(log_name) or self._by_family.get(log_name)
+
+    def successor(self, head: PublishedHead) -> PublishedHead | None:
+        """Return the log that continues *head*; None where none does."""
+        return self._by_predecessor.get(head.log_id)
 
     def chain(self, head: PublishedHead) -> list[PublishedHead]:
         """Return *head* behind the logs that it continues, the oldest first."""

@@ -143,6 +143,13 @@ def history_file(publisher: Publisher, head: PublishedHead, key: RowKey) -> byte
         return read(publisher.published_head(head.log_name))
 
 
+def newest_map(publisher: Publisher, head: PublishedHead) -> store.ServedMap | None:
+    """Return the newest map of the log's keys that *head* has published; None without one."""
+    return publisher.read_database.read(
+        lambda tx: store.map_served(tx, head.log_id, published=head.size)
+    )
+
+
 def find_history(tx: Transaction, head: PublishedHead, key: RowKey) -> MappedHistory:
     """Read all of a history that is not a path in the log's own tree, in one snapshot."""
     served = store.map_served(tx, head.log_id, published=head.size)

@@ -181,7 +181,7 @@ class InvalidSourceError(Error):
 
 
 class IndexRefusedError(Error):
-    """No map of keys can be sealed in this log: it is paused, or has no control leaves."""
+    """No map of keys can be sealed in this log: it is paused, pruned, or has no control leaves."""
 
     kind = Kind.UNPROCESSABLE
 

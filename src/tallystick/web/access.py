@@ -53,6 +53,16 @@ class Visitor:
         if not self.may_read(head):
             raise SignInNeededError
 
+    def check_audits(self) -> None:
+        """
+        Check that what audits found is open to the visitor: it tells of private rows too.
+
+        Raises:
+            SignInNeededError: It is not.
+        """
+        if not self.is_operator:
+            raise SignInNeededError
+
 
 def key_in(authorization: str | None) -> str | None:
     """Return the key in an Authorization header, as bearer token or password; else None."""

@@ -18,32 +18,40 @@ import msgspec
 import structlog
 from litestar import Litestar, Request, Response, get
 from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
 
 from tallystick.errors import Error
 from tallystick.publish import Publisher
 from tallystick.web.access import CHALLENGE, Visitor, key_in
+from tallystick.web.audits import audit_page
 from tallystick.web.errors import PageFailedError, PageRequestError, SignInNeededError
 from tallystick.web.pages import entry_page, log_page, logs_page, rows_page
+from tallystick.web.particulars import history_of
 from tallystick.web.render import (
     HEADERS,
     HTML,
     JSON,
     PROBLEM,
+    TEXT,
     prefers_html,
     render_html,
     render_json,
     style_sheet,
 )
+from tallystick.web.witness import witness_page
 
 MAX_KEY_COLUMNS: Final = 32
 """PostgreSQL's own limit of columns in an index."""
 UNAUTHORIZED: Final = 401
 INTERNAL_ERROR: Final = 500
-OWN_PAGE: Final = re.compile(r"/|/sign-in/?|/static/explorer\.css|/logs/[^/]+/?")
-SHARED_PAGE: Final = re.compile(r"/logs/[^/]+/(rows|entries/[0-9]+)/?")
+OWN_PAGE: Final = re.compile(
+    r"/|/sign-in/?|/static/explorer\.css|/witness/?|/logs/[^/]+(/audit)?/?"
+)
+SHARED_PAGE: Final = re.compile(r"/logs/[^/]+/(rows|history|entries/[0-9]+)/?")
 """Addresses at which the API answers programs, and the explorer people."""
 
 AnyRequest = Request[Any, Any, Any]
+VisitorOf = Callable[[AnyRequest], Visitor]
 
 logger = structlog.get_logger(__name__)
 
@@ -88,9 +96,54 @@ def make_explorer(
         key = key_in(request.headers.get("authorization"))
         return Visitor(is_operator=key is not None and is_operator(key))
 
+    def tell_error(request: AnyRequest, error: Error) -> Response[bytes]:
+        return tell(request, error, status_of(error))
+
+    return Litestar(
+        route_handlers=[
+            *routes_of_house(publisher, visitor_of),
+            *routes_of_logs(publisher, visitor_of),
+        ],
+        exception_handlers={
+            Error: tell_error,
+            HTTPException: tell_framework_error,
+            Exception: tell_defect,
+        },
+        openapi_config=None,
+        logging_config=None,
+    )
+
+
+def routes_of_house(publisher: Publisher, visitor_of: VisitorOf) -> list[HTTPRouteHandler]:
+    """Return the pages that are of no log."""
+
     @get("/", sync_to_thread=True)
     def show_logs(request: AnyRequest) -> Response[bytes]:
         return answer(request, "logs.html", logs_page(publisher, visitor_of(request)))
+
+    @get("/witness", sync_to_thread=True)
+    def show_witness(request: AnyRequest) -> Response[bytes]:
+        after = request.query_params.get("after")
+        page = witness_page(publisher, visitor_of(request), after=after)
+        return answer(request, "witness.html", page)
+
+    @get("/sign-in", sync_to_thread=True)
+    def sign_in(request: AnyRequest) -> Response[bytes]:
+        if not visitor_of(request).is_operator:
+            raise SignInNeededError
+        return Response(b"", status_code=303, headers={**HEADERS, "Location": "/"})
+
+    @get("/static/explorer.css", sync_to_thread=False)
+    def show_style() -> Response[bytes]:
+        # An hour old, it may be of the version before; the pages are readable with either.
+        headers = {**HEADERS, "Cache-Control": "public, max-age=3600"}
+        return Response(style_sheet(), media_type="text/css", headers=headers)
+
+    return [show_logs, show_witness, sign_in, show_style]
+
+
+def routes_of_logs(publisher: Publisher, visitor_of: VisitorOf) -> list[HTTPRouteHandler]:
+    """Return the pages of a log."""
 
     @get("/logs/{log_name:str}", sync_to_thread=True)
     def show_log(request: AnyRequest) -> Response[bytes]:
@@ -115,31 +168,25 @@ def make_explorer(
         page = entry_page(publisher, visitor_of(request), place["log_name"], place["index"])
         return answer(request, "entry.html", page)
 
-    @get("/sign-in", sync_to_thread=True)
-    def sign_in(request: AnyRequest) -> Response[bytes]:
-        if not visitor_of(request).is_operator:
-            raise SignInNeededError
-        return Response(b"", status_code=303, headers={**HEADERS, "Location": "/"})
+    @get("/logs/{log_name:str}/audit", sync_to_thread=True)
+    def show_audits(request: AnyRequest) -> Response[bytes]:
+        log_name, after = request.path_params["log_name"], request.query_params.get("after")
+        page = audit_page(publisher, visitor_of(request), log_name, after=after)
+        return answer(request, "audit.html", page)
 
-    @get("/static/explorer.css", sync_to_thread=False)
-    def show_style() -> Response[bytes]:
-        # An hour old, it may be of the version before; the pages are readable with either.
-        headers = {**HEADERS, "Cache-Control": "public, max-age=3600"}
-        return Response(style_sheet(), media_type="text/css", headers=headers)
+    @get("/logs/{log_name:str}/history", sync_to_thread=True)
+    def show_history(request: AnyRequest) -> Response[bytes]:
+        # The API has this file too; a browser that signed in with a password reads it here.
+        file = history_of(
+            publisher,
+            visitor_of(request),
+            request.path_params["log_name"],
+            table=request.query_params.get("table", ""),
+            key=key_columns(request.query_params.getall("key", [])),
+        )
+        return Response(file, media_type=TEXT, headers=HEADERS)
 
-    def tell_error(request: AnyRequest, error: Error) -> Response[bytes]:
-        return tell(request, error, status_of(error))
-
-    return Litestar(
-        route_handlers=[show_logs, show_log, show_row, show_entry, sign_in, show_style],
-        exception_handlers={
-            Error: tell_error,
-            HTTPException: tell_framework_error,
-            Exception: tell_defect,
-        },
-        openapi_config=None,
-        logging_config=None,
-    )
+    return [show_log, show_row, show_entry, show_audits, show_history]
 
 
 def answer(request: AnyRequest, template: str, page: Any) -> Response[bytes]:

@@ -15,11 +15,22 @@ from typing import Final
 from tallystick.clock import format_time
 from tallystick.publish import LeafVersion, PublishedHead, Publisher, RowKey, SignedCheckpoint
 from tallystick.record import MalformedRecordError, Record, parse_record
+from tallystick.seal.redaction import redacted_indexes
 from tallystick.tlog import LeafIndex
 from tallystick.web.access import Visitor
 from tallystick.web.differences import Difference, difference
 from tallystick.web.errors import PageRequestError
 from tallystick.web.growth import Growth, draw_growth
+from tallystick.web.particulars import (
+    KeyLine,
+    KeyMapLine,
+    Neighbours,
+    WitnessLine,
+    key_lines,
+    key_map_line,
+    neighbours,
+    witness_lines,
+)
 from tallystick.web.path import Step, trace_path
 
 CHART_CHECKPOINTS: Final = 500
@@ -83,17 +94,32 @@ class CheckpointLine:
 
 @dataclass(frozen=True, slots=True)
 class LogPage:
-    """A log, its growth and its newest checkpoints, the newest first."""
+    """
+    A log, its growth and its newest checkpoints, the newest first, and what belongs to it.
+
+    Entries below *minimum_index* are pruned. *key_map* is None also where entries are not open.
+    """
 
     log: LogLine
+    minimum_index: int
+    neighbours: Neighbours
     checkpoints: list[CheckpointLine]
     growth: Growth | None
+    witness_quorum: int
+    witnesses: list[WitnessLine]
+    keys: list[KeyLine]
+    key_map: KeyMapLine | None
     shows_rows: bool
+    shows_audits: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version of a row; without a record in the leaf, only *op* and *via* are known."""
+    """
+    One version of a row; without a record in the leaf, only *op* and *via* are known.
+
+    *is_redacted*: what the leaf hid was erased.
+    """
 
     log_name: str
     index: int
@@ -103,6 +129,7 @@ class Version:
     role: str | None
     actor: str | None
     leaf_hash: bytes
+    is_redacted: bool
     columns: tuple[Difference, ...]
 
 
@@ -128,6 +155,7 @@ class EntryPage:
 
     log_name: str
     index: int
+    is_redacted: bool
     leaf: bytes
     leaf_hash: bytes
     tree_size: int
@@ -159,9 +187,16 @@ def log_page(publisher: Publisher, visitor: Visitor, log_name: str) -> LogPage:
     steps = [(checkpoint.signed_at, int(checkpoint.size)) for checkpoint in reversed(checkpoints)]
     return LogPage(
         log=_log_line(head),
+        minimum_index=head.minimum_index,
+        neighbours=neighbours(publisher, visitor, head),
         checkpoints=[_checkpoint_line(found) for found in checkpoints[:TABLE_CHECKPOINTS]],
         growth=draw_growth(steps),
+        witness_quorum=head.witness_quorum,
+        witnesses=witness_lines(publisher, head),
+        keys=key_lines(publisher, head),
+        key_map=key_map_line(publisher, head) if visitor.may_read(head) else None,
         shows_rows=visitor.may_read(head),
+        shows_audits=visitor.is_operator,
     )
 
 
@@ -196,11 +231,20 @@ def rows_page(
     records = [read_leaf(version.leaf) for version in found]
     befores = [None, *records]
     shown = range(1 if after is not None else 0, min(len(found), VERSIONS + (after is not None)))
+    erased = _erased(publisher, [(found[at].log_name, found[at].index) for at in shown])
     return RowsPage(
-        log_name=log_name,
+        log_name=head.log_name,
         table=table,
         key=list(key),
-        versions=[_version(found[at], befores[at], records[at]) for at in shown],
+        versions=[
+            _version(
+                found[at],
+                befores[at],
+                records[at],
+                is_redacted=(found[at].log_name, found[at].index) in erased,
+            )
+            for at in shown
+        ],
         next=format_place(found[shown[-1] - 1]) if shown and len(found) > shown[-1] + 1 else None,
     )
 
@@ -221,8 +265,9 @@ def entry_page(publisher: Publisher, visitor: Visitor, log_name: str, index: int
     record = read_leaf(entry.leaf)
     has_row = record is not None and record.table is not None and record.key
     return EntryPage(
-        log_name=log_name,
+        log_name=head.log_name,
         index=index,
+        is_redacted=bool(_erased(publisher, [(head.log_name, index)])),
         leaf=bytes(entry.leaf),
         leaf_hash=bytes(proof.leaf_hash),
         tree_size=proof.size,
@@ -267,7 +312,13 @@ def parse_place(text: str) -> tuple[int, int]:
     return int(place), int(index)
 
 
-def _version(found: LeafVersion, before: Record | None, record: Record | None) -> Version:
+def _erased(publisher: Publisher, places: Sequence[tuple[str, int]]) -> frozenset[tuple[str, int]]:
+    return publisher.read_database.read(lambda tx: redacted_indexes(tx, places))
+
+
+def _version(
+    found: LeafVersion, before: Record | None, record: Record | None, *, is_redacted: bool
+) -> Version:
     if record is None:
         op, via = OP_WORDS.get(found.op, found.op), VIA_WORDS.get(found.via, found.via)
     else:
@@ -281,6 +332,7 @@ def _version(found: LeafVersion, before: Record | None, record: Record | None) -
         role=record.role if record else None,
         actor=record.actor if record else None,
         leaf_hash=bytes(found.leaf_hash),
+        is_redacted=is_redacted,
         columns=difference(before, record) if record else (),
     )
 

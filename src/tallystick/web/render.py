@@ -17,6 +17,7 @@ import msgspec
 PACKAGE: Final = "tallystick.web"
 HTML: Final = "text/html"
 JSON: Final = "application/json"
+TEXT: Final = "text/plain"
 PROBLEM: Final = "application/problem+json"
 HEADERS: Final = {
     "Content-Security-Policy": (

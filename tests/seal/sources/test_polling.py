@@ -15,10 +15,19 @@ from tallystick.seal.errors import (
     InvalidSourceError,
     NoKeyError,
     SourceExistsError,
+    SourceNotFoundError,
     UnknownColumnError,
+    UnsupportedSourceError,
 )
 from tallystick.seal.logs import KeyRing, open_new_logs
-from tallystick.seal.sources import Poller, add_source, get_source, polling, requeue
+from tallystick.seal.sources import (
+    Poller,
+    add_source,
+    detach_source,
+    get_source,
+    polling,
+    requeue,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -311,7 +320,7 @@ def test_a_source_that_fails_stops_no_other(rig: Rig) -> None:
     broken = rig.reload(brittle)
     assert broken.status == "broken"
     assert broken.problem is not None
-    assert broken.problem["message"] == "division by zero"
+    assert broken.problem["message"] == "DivisionByZero (SQLSTATE 22012)"
 
 
 def test_shares_are_taken_in_turn(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -446,11 +455,111 @@ def test_a_view_cannot_act_as_the_owner(rig: Rig) -> None:
         " DELETE FROM tally.capture; RETURN current_user; END $$"
     )
     rig.sql("CREATE VIEW baited AS SELECT id, trap() AS note FROM orders")
-    with pytest.raises(PermissionDeniedError):
+    with pytest.raises(UnsupportedSourceError, match="read-only"):
         rig.add("baited", key=["id"], order_column="id")
     rig.sql("CREATE VIEW telling AS SELECT id, current_user::text AS who FROM orders")
     source = rig.add("telling", key=["id"], order_column="id")
     assert {record["row"]["who"] for record in rig.records(source)} == {"tally_poller"}
+
+
+def test_a_view_cannot_change_the_session(rig: Rig) -> None:
+    """What a view sets, prepares or locks is gone with the reading: nothing of its runs later."""
+    rig.sql("""
+        CREATE SCHEMA evil;
+        CREATE TABLE evil.seen (who text);
+        GRANT USAGE ON SCHEMA evil TO PUBLIC;
+        GRANT INSERT ON evil.seen TO PUBLIC;
+        CREATE FUNCTION evil.is_same(a integer, b integer) RETURNS boolean LANGUAGE plpgsql AS $$
+          BEGIN INSERT INTO evil.seen VALUES (current_user); RETURN a OPERATOR(pg_catalog.=) b; END $$;
+        CREATE OPERATOR evil.= (LEFTARG = integer, RIGHTARG = integer, FUNCTION = evil.is_same);
+        CREATE FUNCTION evil.bait(id bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+          BEGIN
+            PERFORM set_config('search_path', 'evil, pg_catalog', false);
+            PERFORM set_config('tally.actor', 'somebody else', false);
+            PERFORM pg_advisory_lock(1952541817, 1);
+            EXECUTE 'PREPARE _pg3_0 AS SELECT 1';
+            RETURN id;
+          END $$;
+        CREATE TABLE evil.rows (id bigint);
+        INSERT INTO evil.rows VALUES (1);
+        CREATE VIEW evil.baited AS SELECT evil.bait(id) AS id FROM evil.rows""")
+    source = rig.add("evil.baited", key=["id"], order_column="id")
+    rig.sql("INSERT INTO evil.rows VALUES (2)")
+    assert poll(rig) == 1
+    rig.seal()
+    rig.sql("DELETE FROM evil.rows WHERE id = 1")
+    assert reconcile(rig, "evil.baited") == 1
+    assert rig.sql("SELECT who FROM evil.seen") == []
+    assert [record["actor"] for record in rig.records(source)] == [None]
+    with rig.database.transaction() as tx:
+        left = tx.connection.execute(
+            "SELECT current_setting('search_path'), current_setting('tally.actor', true),"
+            " (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'),"
+            " (SELECT count(*) FROM pg_prepared_statements WHERE from_sql)"
+        ).fetchone()
+    assert left is not None
+    assert (left[0], left[1] or "", left[2], left[3]) == ('"$user", public', "", 0, 0)
+
+
+def test_names_of_our_own_are_read(rig: Rig) -> None:
+    """Columns that are called as our statements call things of theirs are polled like any other."""
+    rig.sql("CREATE TABLE ours (id bigint, tally_key text, tally_order text, tally_nth text)")
+    rig.sql("INSERT INTO ours VALUES (1, 'a', 'b', 'c')")
+    rig.sql("CREATE VIEW keyed AS SELECT * FROM ours; CREATE VIEW whole AS SELECT * FROM ours")
+    keyed = rig.add("keyed", key=["id"], order_column="id")
+    rig.add("whole", key_full_row=True, order_column="id")
+    rig.seal()
+    rig.sql("UPDATE ours SET tally_key = 'x'; INSERT INTO ours VALUES (1, 'x', 'b', 'c')")
+    assert reconcile(rig, "keyed") == 1
+    assert rig.records(keyed)[0]["row"]["tally_key"] == "x"
+    assert reconcile(rig, "whole") == 3
+
+
+def test_a_source_that_ended_costs_nothing(rig: Rig) -> None:
+    """Once a polled source is detached its poller pauses as if it had never been."""
+    rig.sql(ORDERS)
+    rig.add("orders", order_column="id")
+    poller = Poller(rig.database)
+    poller.run_once()
+    with rig.database.transaction() as tx:
+        detach_source(tx, "payments", "orders")
+    poller.run_once()
+    assert poller.pause_seconds(at_most=1.0) == 1.0
+
+
+def test_no_value_reaches_an_error(rig: Rig) -> None:
+    """What the server quotes of a row stands in no problem, no event and no log line."""
+    rig.sql(ORDERS)
+    rig.sql("CREATE VIEW casting AS SELECT id, note::int AS note FROM orders WHERE id < 6")
+    with pytest.raises(UnsupportedSourceError) as raised:
+        rig.add("casting", key=["id"], order_column="id")
+    assert "n1" not in str(raised.value)
+    rig.sql("CREATE VIEW later AS SELECT id, note::int AS note FROM orders WHERE id > 5")
+    source = rig.add("later", key=["id"], order_column="id")
+    rig.sql("INSERT INTO orders VALUES (6, 6, 'secret')")
+    poll(rig)
+    assert rig.reload(source).status == "broken"
+    assert rig.sql("SELECT problem::text LIKE '%secret%' FROM tally.verification_sources") == [
+        (False,)
+    ]
+    assert rig.sql("SELECT count(*) FROM tally.outbox_events WHERE payload::text ~ 'secret'") == [
+        (0,)
+    ]
+
+
+def test_a_detached_source_is_not_requeued(rig: Rig) -> None:
+    """What stands in quarantine stays there once its source has ended: its log takes no row."""
+    rig.sql("CREATE TABLE hashed (id bigint PRIMARY KEY, h bytea); INSERT INTO hashed VALUES (1, NULL)")
+    rig.add("hashed", order_column="id", hash_column="h")
+    rig.seal()
+    with rig.database.transaction() as tx:
+        detach_source(tx, "payments", "hashed")
+    rig.sql("UPDATE hashed SET h = sha256('x')")
+    with pytest.raises(SourceNotFoundError), rig.database.transaction() as tx:
+        requeue(tx, "payments", "hashed")
+    assert rig.sql("SELECT count(*) FROM tally.capture_quarantine WHERE resolved_at IS NULL") == [
+        (1,)
+    ]
 
 
 def test_ddl_on_a_polled_table(rig: Rig) -> None:

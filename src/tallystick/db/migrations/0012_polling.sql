@@ -1,7 +1,8 @@
 -- Polling: tables that must not be touched, views, foreign tables (log.md, sections 4.4, 4.5, 4.7).
 --
 -- A view's expressions run as whoever reads it. tally_owner owns the evidence, so it never reads one: what is polled is read by
--- tally_poller, a role that may read polled tables and do nothing else. Everything it returns is treated as values.
+-- tally_poller, a role that may read polled tables and do nothing else, and whatever they do to the session while they are read
+-- is taken back. Everything it returns is treated as values.
 --
 -- Changed here: refresh_source_v1 (a polled source has no functions to generate), compare_rows, compare_counts,
 -- compare_line_counts and count_rows (they read through rows_sql, and name the columns that they need).
@@ -28,12 +29,44 @@ GRANT USAGE, CREATE ON SCHEMA tally TO tally_poller;
 RESET ROLE;
 SET LOCAL ROLE tally_poller;
 
+CREATE FUNCTION tally.leave_session(p_prepared text[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog
+AS $$
+DECLARE
+  name text;
+BEGIN
+  PERFORM pg_advisory_unlock_all();
+  FOR name IN SELECT p.name FROM pg_prepared_statements AS p WHERE p.from_sql AND p.name <> ALL (p_prepared) LOOP
+    EXECUTE format('DEALLOCATE %I', name);
+  END LOOP;
+END $$;
+COMMENT ON FUNCTION tally.leave_session(text[]) IS
+  'Takes back what outlives a rollback: advisory locks of the session, and statements that SQL prepared beside the named ones.';
+REVOKE EXECUTE ON FUNCTION tally.leave_session(text[]) FROM PUBLIC;
+
 CREATE FUNCTION tally.read_polled(p_query text) RETURNS SETOF record
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog SET row_security = off
 AS $$
+DECLARE
+  prepared CONSTANT text[] := ARRAY(SELECT p.name FROM pg_prepared_statements AS p WHERE p.from_sql);
+  has_read boolean := false;
 BEGIN
-  -- STABLE: it reads in its caller's snapshot, and whatever a view calls can write nothing.
-  RETURN QUERY EXECUTE p_query;
+  -- STABLE: it reads in its caller's snapshot. What a view calls may be volatile and set whatever a session may set, search_path
+  -- too, and not only until this function ends: behind us our own statements would find its operators, with the rights of
+  -- tally_owner. So it runs in a block that is always rolled back, settings and all, and that can write nothing; the rows that
+  -- were returned stay.
+  BEGIN
+    PERFORM set_config('transaction_read_only', 'on', true);
+    RETURN QUERY EXECUTE p_query;
+    has_read := true;
+    RAISE EXCEPTION 'take back what it did';
+  EXCEPTION WHEN OTHERS OR query_canceled OR assert_failure THEN
+    -- A statement that it prepared under a name that a driver made would be run with the session's rights.
+    PERFORM tally.leave_session(prepared);
+    IF NOT has_read THEN
+      RAISE;
+    END IF;
+  END;
 END $$;
 COMMENT ON FUNCTION tally.read_polled(text) IS 'The rows of a query over one polled table, read as tally_poller; for tally_owner''s functions alone.';
 REVOKE EXECUTE ON FUNCTION tally.read_polled(text) FROM PUBLIC;
@@ -159,9 +192,16 @@ DECLARE
   source tally.verification_sources;
   columns record;
   rows text;
+  -- Of no column that it stands beside: it is made of all their names.
+  own CONSTANT text := 'tally_' || md5(array_to_string(tally.needed_columns(p_source_no), ' '));
 BEGIN
   SELECT * INTO STRICT source FROM tally.verification_sources WHERE source_no = p_source_no;
   IF source.capture <> 'poll' THEN
+    -- PostgreSQL 15 still lets an empty table become a view, whose functions would run as tally_owner.
+    IF EXISTS (SELECT FROM pg_class AS c WHERE c.oid = source.relation AND c.relkind NOT IN ('r', 'p')) THEN
+      PERFORM tally.refuse('TS103', format('%s is a table no more', source.source_table),
+        jsonb_build_object('table', source.source_table, 'reason', 'kind'));
+    END IF;
     RETURN format('%s AS %I', source.relation::regclass, p_alias);
   END IF;
   SELECT * INTO columns FROM tally.polled_columns(p_source_no);
@@ -169,12 +209,12 @@ BEGIN
     format('SELECT %s FROM %s AS s', columns.names, source.relation::regclass), columns.definitions);
   -- Nothing keeps the key of a view unique: of rows that share one, the last in order is the row.
   IF source.key_columns <> '{}' AND NOT EXISTS (SELECT FROM tally.key_order(source.relation, source.key_columns)) THEN
-    rows := format('(SELECT DISTINCT ON (tally_key) * FROM (SELECT v.*, (%s) COLLATE "C" AS tally_key FROM tally.read_polled(%L) AS v (%s, tally_order %s)) AS k'
-                   ' ORDER BY tally_key, tally_order DESC NULLS LAST) AS v',
+    rows := format('(SELECT DISTINCT ON (%5$s) * FROM (SELECT v.*, (%1$s) COLLATE "C" AS %5$s FROM tally.read_polled(%2$L) AS v (%3$s, %5$s_order %4$s)) AS k'
+                   ' ORDER BY %5$s, %5$s_order DESC NULLS LAST) AS v',
       tally.key_expression(p_source_no, 'v'),
       (SELECT format('SELECT %s, s.%I::%s FROM %s AS s', columns.names, o.name, o.type_name, source.relation::regclass)
        FROM tally.poll_order(p_source_no) AS o),
-      columns.definitions, (SELECT o.type_name FROM tally.poll_order(p_source_no) AS o));
+      columns.definitions, (SELECT o.type_name FROM tally.poll_order(p_source_no) AS o), own);
   END IF;
   -- Those who ask whether there is a row ask for its tableoid, which a function's rows do not have.
   RETURN format('(SELECT 0::oid AS tableoid, v.* FROM %s) AS %I', rows, p_alias);
@@ -477,15 +517,23 @@ BEGIN
       WHERE z.log_id = source.log_id AND z.source_no = p_source_no AND z.resolved_at IS NULL)
     LIMIT p_limit
   ) AS d;
+  rows_queued := 0;
+  -- A move waits for us, or we for it: behind it nothing is queued here, where the log may be frozen. Not held while we compare.
+  SELECT * INTO STRICT source FROM tally.verification_sources WHERE source_no = p_source_no FOR NO KEY UPDATE;
+  IF differences = 0 OR source.status = 'detached' THEN
+    RETURN NEXT;
+    RETURN;
+  END IF;
   rows_queued := tally.queue_missing_rows(p_source_no, coalesce(gone, '{}'));
   IF source.key_columns <> '{}' THEN
     from_sql := format('unnest($1, $2) AS w (key, op) INNER JOIN %s ON %s = w.key',
       tally.rows_sql(p_source_no, 't'), tally.key_expression(p_source_no, 't'));
   ELSE
     -- As many of the equal rows as the log does not know.
-    from_sql := format('unnest($1, $2, $3) AS w (key, op, surplus) INNER JOIN (SELECT t.*, row_number() OVER (PARTITION BY %2$s) AS tally_nth FROM %1$s) AS t'
-                       ' ON %2$s = w.key AND t.tally_nth <= w.surplus',
-      tally.rows_sql(p_source_no, 't'), tally.key_expression(p_source_no, 't'));
+    from_sql := format('unnest($1, $2, $3) AS w (key, op, surplus) INNER JOIN (SELECT t.*, row_number() OVER (PARTITION BY %2$s) AS %3$s FROM %1$s) AS t'
+                       ' ON %2$s = w.key AND t.%3$s <= w.surplus',
+      tally.rows_sql(p_source_no, 't'), tally.key_expression(p_source_no, 't'),
+      'tally_' || md5(array_to_string(tally.needed_columns(p_source_no), ' ')));
   END IF;
   EXECUTE format($f$
     WITH present AS MATERIALIZED (
@@ -524,7 +572,14 @@ DECLARE
   poison text[];
 BEGIN
   PERFORM pg_advisory_xact_lock(1952541819, p_source_no);
-  SELECT * INTO STRICT source FROM tally.verification_sources WHERE source_no = p_source_no;
+  SELECT * INTO STRICT source FROM tally.verification_sources WHERE source_no = p_source_no FOR NO KEY UPDATE;
+  IF source.status = 'detached' THEN
+    -- It was moved or ended meanwhile; what waits stays in quarantine.
+    SELECT 0, 0, count(*) INTO keys_queued, rows_resolved, rows_left FROM tally.capture_quarantine AS z
+    WHERE z.log_id = source.log_id AND z.source_no = p_source_no AND z.resolved_at IS NULL;
+    RETURN NEXT;
+    RETURN;
+  END IF;
   EXECUTE format(
     'WITH present AS MATERIALIZED (SELECT * FROM (%s) AS p (log_id, source_no, op, via, source_key, source_id, leaf, salt, record, problem, captured_at)),'
     ' queued AS (INSERT INTO tally.capture (log_id, source_no, op, via, source_key, source_id, leaf, salt, record, problem, captured_at)'

@@ -18,12 +18,12 @@ DECLARE
   log tally.verification_logs;
 BEGIN
   SELECT * INTO STRICT log FROM tally.verification_logs WHERE log_id = p_log_id FOR NO KEY UPDATE;
-  IF p_to_index = log.minimum_index THEN
-    RETURN log.minimum_index; -- said before: what is left to delete may still be deleted
-  END IF;
   IF log.status = 'failed' THEN
     PERFORM tally.refuse('TS108', format('log %s contradicts itself: nothing of it is deleted', log.log_name),
       jsonb_build_object('log', log.log_name));
+  END IF;
+  IF p_to_index = log.minimum_index THEN
+    RETURN log.minimum_index; -- said before: what is left to delete may still be deleted
   END IF;
   IF p_to_index < log.minimum_index THEN
     PERFORM tally.refuse_pruning(log.log_name, format('its minimum index is %s and only grows', log.minimum_index));

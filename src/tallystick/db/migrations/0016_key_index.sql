@@ -138,6 +138,36 @@ BEGIN
     'ALTER TABLE tally.audit_findings ADD CONSTRAINT finding_kind_is_known CHECK (kind IN (%s, ''index_mismatch''))', kinds);
 END $$;
 
+-- Pruning ----------------------------------------------------------------------------------------
+
+-- Changed: prune_log_v1 leaves to a log with a map what the map does not cover yet. A map that was computed over what pruning left
+-- would say of each version that went that it never was. The lock is the one under which maps are computed.
+DO $patch$
+DECLARE
+  definition text := pg_get_functiondef('tally.prune_log_v1(integer,bigint,text,bytea,text,text)'::regprocedure);
+  change text[];
+BEGIN
+  FOREACH change SLICE 1 IN ARRAY ARRAY[
+    ['  log tally.verification_logs;
+', '  log tally.verification_logs;
+  mapped bigint;
+'],
+    ['  SELECT * INTO STRICT log', '  PERFORM pg_advisory_xact_lock(1952541820, p_log_id);
+  SELECT * INTO STRICT log'],
+    ['  -- The export must have been found clean', '  SELECT max(m.tree_size) INTO mapped FROM tally.key_index_maps AS m WHERE m.log_id = p_log_id;
+  IF coalesce(mapped, 0) < p_to_index AND (mapped IS NOT NULL OR log.key_index_interval_seconds IS NOT NULL
+      OR EXISTS (SELECT FROM tally.key_indexes AS x WHERE x.log_id = p_log_id)) THEN
+    PERFORM tally.refuse_pruning(log.log_name, format(
+      ''the map of its keys covers only the leaves below %s: tally log index makes the next one'', coalesce(mapped, 0)));
+  END IF;
+  -- The export must have been found clean']
+  ] LOOP
+    ASSERT position(change[1] IN definition) > 0, change[1];
+    definition := replace(definition, change[1], change[2]);
+  END LOOP;
+  EXECUTE definition;
+END $patch$;
+
 -- Rights -----------------------------------------------------------------------------------------
 
 GRANT SELECT ON tally.key_indexes, tally.key_index_entries, tally.key_index_tiles, tally.key_index_maps TO tally_app, tally_auditor;

@@ -6,8 +6,10 @@ from tallystick.publish.witness.witness import (
     create_witness_key,
     list_watched,
     origin_hash,
+    page_watched,
     watch_log,
     witness_checkpoint,
+    witness_key,
     witnessed_checkpoint,
 )
 
@@ -18,7 +20,9 @@ __all__ = [
     "create_witness_key",
     "list_watched",
     "origin_hash",
+    "page_watched",
     "watch_log",
     "witness_checkpoint",
+    "witness_key",
     "witnessed_checkpoint",
 ]

@@ -16,6 +16,11 @@ SELECT note FROM tally.witnessed_logs WHERE origin_hash = %(origin_hash)s;
 -- Every log that our witness watches, by origin.
 SELECT origin, vkeys, tree_size, root_hash, note, cosigned_at, enabled, contact FROM tally.witnessed_logs ORDER BY origin;
 
+-- name: some_watched
+-- Logs that our witness watches, by origin behind one, without those named.
+SELECT origin, vkeys, tree_size, root_hash, note, cosigned_at, enabled, contact FROM tally.witnessed_logs
+WHERE origin > %(after)s AND origin <> ALL (%(without)s::text[]) ORDER BY origin LIMIT %(limit)s;
+
 -- name: now_seconds
 -- The time of a cosignature, in seconds since 1970.
 SELECT floor(extract(epoch FROM tally.clock()))::bigint;

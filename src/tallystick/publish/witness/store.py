@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tallystick.db import Query, Transaction, load_queries
@@ -18,6 +19,7 @@ class Queries:
     watched_locked: Query
     watched_by_hash: Query
     all_watched: Query
+    some_watched: Query
     now_seconds: Query
     remember: Query
     watch: Query
@@ -65,6 +67,14 @@ def watched_locked(tx: Transaction, origin: str) -> WatchedLog | None:
 def all_watched(tx: Transaction) -> list[WatchedLog]:
     """Return every watched log, by origin."""
     return tx.rows(read_watched, SQL.all_watched)
+
+
+def some_watched(
+    tx: Transaction, *, after: str, without: Sequence[str], limit: int
+) -> list[WatchedLog]:
+    """Return watched logs by origin, those behind *after*, none of *without*."""
+    parameters = {"after": after, "without": list(without), "limit": limit}
+    return tx.rows(read_watched, SQL.some_watched, parameters)
 
 
 def read_watched(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from tallystick.db import Database, Transaction
@@ -128,6 +129,18 @@ def watch_log(
 def list_watched(tx: Transaction) -> list[WatchedLog]:
     """Return every log that our witness watches, by origin."""
     return store.all_watched(tx)
+
+
+def page_watched(
+    tx: Transaction, *, after: str = "", without: Sequence[str] = (), limit: int
+) -> list[WatchedLog]:
+    """Return logs that our witness watches, by origin behind *after*, leaving out *without*."""
+    return store.some_watched(tx, after=after, without=without, limit=limit)
+
+
+def witness_key(tx: Transaction) -> WitnessKey | None:
+    """Return the key that our witness signs with; None where there is no witness here."""
+    return store.active_key(tx)
 
 
 def create_witness_key(tx: Transaction, keys: KeyRing, name: str | None) -> WitnessKey:

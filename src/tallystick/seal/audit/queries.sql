@@ -139,6 +139,20 @@ FROM tally.audit_findings AS f INNER JOIN tally.audits AS a ON a.audit_id = f.au
 WHERE a.log_id = %(log_id)s AND f.finding_id < %(before)s
 ORDER BY f.finding_id DESC LIMIT %(limit)s;
 
+-- name: audits
+-- The newest audits of a log below a number, the newest first.
+SELECT audit_id, kind, verdict, tree_size, root_hash, started_at, finished_at, counts
+FROM tally.audits WHERE log_id = %(log_id)s AND audit_id < %(before)s ORDER BY audit_id DESC LIMIT %(limit)s;
+
+-- name: findings_of
+-- The first findings of some audits, so many of each.
+SELECT f.audit_id, f.kind, f.source_table, f.source_key, f.leaf_index, f.expected_digest, f.actual_digest, f.columns
+FROM unnest(%(audit_ids)s::bigint[]) AS w (audit_id)
+CROSS JOIN LATERAL (
+  SELECT * FROM tally.audit_findings AS a WHERE a.audit_id = w.audit_id ORDER BY a.finding_id LIMIT %(limit)s
+) AS f
+ORDER BY f.finding_id;
+
 -- name: comparable_sources
 -- The sources whose tables can be compared with the log: installed, attached, and there.
 SELECT s.source_no, s.source_table, s.on_delete = 'ignore' OR s.on_truncate = 'ignore', s.status::text, s.capture = 'poll'
@@ -160,8 +174,9 @@ FROM tally.compare_rows(%(source_no)s) ORDER BY source_key LIMIT %(limit)s;
 SELECT tally.lock_table(s.relation, false) FROM tally.verification_sources AS s WHERE s.source_no = %(source_no)s;
 
 -- name: repair_rows
--- Queues what differs for some keys.
-SELECT tally.repair_rows_v1(%(source_no)s, %(keys)s);
+-- Queues what differs for some keys; nothing where the source ended before its table was locked, for its log may be frozen.
+SELECT CASE WHEN s.status = 'detached' THEN 0 ELSE tally.repair_rows_v1(s.source_no, %(keys)s) END
+FROM tally.verification_sources AS s WHERE s.source_no = %(source_no)s;
 
 -- name: repair_polled
 -- Queues what a polled table and its log differ in.

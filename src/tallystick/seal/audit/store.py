@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from psycopg.rows import args_row
 from psycopg.types.json import Jsonb
@@ -46,6 +46,8 @@ class Queries:
     insert_audit: Query
     insert_findings: Query
     findings: Query
+    audits: Query
+    findings_of: Query
     comparable_sources: Query
     count_rows: Query
     compare_rows: Query
@@ -92,6 +94,34 @@ class PastFinding:
     source_table: str | None
     source_key: str | None
     leaf_index: int | None
+    columns: list[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class PastAudit:
+    """An audit, reconcile or check of an export that ended; *counts* says what it looked at."""
+
+    audit_id: int
+    kind: str
+    verdict: Literal["clean", "findings"]
+    tree_size: int
+    root: bytes
+    started_at: datetime.datetime
+    finished_at: datetime.datetime
+    counts: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFinding:
+    """One finding of an audit as it is stored; digests, never values."""
+
+    audit_id: int
+    kind: str
+    source_table: str | None
+    source_key: str | None
+    leaf_index: int | None
+    expected_digest: bytes | None
+    actual_digest: bytes | None
     columns: list[str] | None
 
 
@@ -320,6 +350,19 @@ def list_findings(
 ) -> list[PastFinding]:
     """Return findings of the log's audits, the newest first."""
     return tx.rows(PastFinding, SQL.findings, {"log_id": log_id, "before": before, "limit": limit})
+
+
+def list_audits(
+    tx: Transaction, log_id: int, *, before: int = 2**63 - 1, limit: int = 100
+) -> list[PastAudit]:
+    """Return audits of the log with numbers below *before*, the newest first."""
+    return tx.rows(PastAudit, SQL.audits, {"log_id": log_id, "before": before, "limit": limit})
+
+
+def findings_of(tx: Transaction, audit_ids: Sequence[int], *, limit: int) -> list[StoredFinding]:
+    """Return the first *limit* findings of each of these audits, in the order they were stored."""
+    parameters = {"audit_ids": list(audit_ids), "limit": limit}
+    return tx.rows(StoredFinding, SQL.findings_of, parameters)
 
 
 def comparable_sources(tx: Transaction, log_id: int) -> list[ComparableSource]:

@@ -14,7 +14,7 @@ from typing import Final, Literal
 STEP_LEAVES: Final = 100_000
 """Leaves a transaction: a second or two, in which it holds back neither vacuum nor the queue."""
 
-Refusal = Literal["failed", "frozen", "paused", "no_control_leaves"]
+Refusal = Literal["failed", "frozen", "paused", "no_control_leaves", "pruned"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ class IndexState:
     enabled: bool
     freeze_requested: bool
     control_leaves: bool
+    minimum_index: int
     size: int
     published_size: int
     covered_size: int
@@ -46,6 +47,9 @@ class IndexState:
             return "frozen"
         if not self.control_leaves:
             return "no_control_leaves"
+        if self.covered_size < self.minimum_index:
+            # A map over what pruning left would say of every version that went that it never was.
+            return "pruned"
         return None if self.enabled else "paused"
 
     @property

@@ -68,7 +68,8 @@ def index_log(database: Database, log_name: str, *, wait: bool = True) -> IndexR
     Raises:
         LogNotFoundError: There is no such log.
         LogFrozenError, LogFailedError: Nothing is sealed in the log any more.
-        IndexRefusedError: The log is paused, or has no control leaves.
+        IndexRefusedError: The log is paused, has no control leaves, or has pruned leaves that
+            its map does not cover.
     """
     began = time.monotonic()
     leaves, target = 0, None
@@ -153,7 +154,8 @@ def check_may_index(state: IndexState) -> None:
 
     Raises:
         LogFrozenError, LogFailedError: Nothing is sealed in the log any more.
-        IndexRefusedError: The log is paused, or has no control leaves.
+        IndexRefusedError: The log is paused, has no control leaves, or has pruned leaves that
+            its map does not cover.
     """
     match state.refusal:
         case "frozen":
@@ -165,6 +167,11 @@ def check_may_index(state: IndexState) -> None:
         case "no_control_leaves":
             raise IndexRefusedError(
                 f"log {state.log_name} has no control leaves, in which a map's root would stand"
+            )
+        case "pruned":
+            raise IndexRefusedError(
+                f"log {state.log_name} has pruned leaves below {state.minimum_index}, and its map"
+                f" covers only those below {state.covered_size}: no map can be made any more"
             )
 
 
@@ -194,9 +201,13 @@ def forget_index(tx: Transaction, log_name: str) -> None:
 
     Raises:
         LogNotFoundError: There is no such log.
+        IndexRefusedError: Some of the leaves were pruned: it could not be made again.
     """
     state = read_state(tx, log_name)
+    # Pruning takes this lock too, so what is read behind it stays true.
     store.lock_index(tx, state.log_id, wait=True)
+    if read_state(tx, log_name).minimum_index:
+        raise IndexRefusedError(f"log {log_name} has pruned leaves: its map cannot be made anew")
     store.forget(tx, state.log_id)
 
 

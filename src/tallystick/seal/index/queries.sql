@@ -8,7 +8,7 @@ SELECT
 -- name: index_state
 -- A log, its heads, and how far its map has come.
 SELECT
-  l.log_id, l.log_name, l.status::text, l.enabled, l.freeze_requested_at IS NOT NULL, l.control_leaves,
+  l.log_id, l.log_name, l.status::text, l.enabled, l.freeze_requested_at IS NOT NULL, l.control_leaves, l.minimum_index,
   coalesce((SELECT h.tree_size FROM tally.log_heads AS h WHERE h.log_id = l.log_id), 0),
   coalesce((SELECT p.tree_size FROM tally.published_checkpoints AS p WHERE p.log_id = l.log_id), 0),
   coalesce(x.covered_size, 0), k.tree_size, coalesce(k.leaf_index, tally.map_leaf(k.log_id, k.tree_size, k.seq)), k.root_hash
@@ -96,7 +96,7 @@ LEFT JOIN LATERAL (
   WHERE m.log_id = l.log_id ORDER BY m.tree_size DESC LIMIT 1
 ) AS k ON true
 WHERE l.key_index_interval_seconds IS NOT NULL AND l.enabled AND l.status = 'active' AND l.freeze_requested_at IS NULL
-  AND l.control_leaves AND l.origin IS NOT NULL
+  AND l.control_leaves AND l.origin IS NOT NULL AND coalesce(x.covered_size, 0) >= l.minimum_index
   AND (k.computed_at IS NULL OR x.covered_size > k.tree_size
        OR k.computed_at + make_interval(secs => l.key_index_interval_seconds) <= tally.clock())
 ORDER BY l.log_id;

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import psycopg
 
+from tallystick.db.sqlstate import without_values
 from tallystick.errors import Error, Kind
 from tallystick.seal.errors import SourceNotFoundError
 from tallystick.seal.logs import get_log
@@ -259,10 +260,10 @@ def check_alone(database: Database, source: Source, reconcile: Reconcile | None)
 
 
 def in_words(raised: Error | psycopg.Error) -> str:
-    """Return what went wrong in one line; the server's details may quote rows, so they stay out."""
+    """Return what went wrong in one line, without anything in which the server may quote rows."""
     if isinstance(raised, Error):
         return raised.message
-    return raised.diag.message_primary or type(raised).__name__
+    return without_values(raised)
 
 
 def install_new_sources(database: Database) -> list[CheckedSource]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 
 from tallystick.db.errors import PermissionDeniedError
+from tallystick.db.sqlstate import without_values
 from tallystick.seal.errors import (
     InvalidSourceError,
     SourceBusyError,
@@ -184,7 +185,7 @@ def install_poll(tx: Transaction, source_no: SourceNo, table: Table, plan: Sourc
         with tx.savepoint():
             page = store.poll_page(tx, source_no, after=None, page_rows=FIRST_PAGE_ROWS)
     except psycopg.Error as raised:
-        said = raised.diag.message_primary or type(raised).__name__
+        said = without_values(raised)
         if isinstance(raised, psycopg.OperationalError):
             raise SourceBusyError(f"{table.name} does not answer: {said}") from raised
         raise UnsupportedSourceError(
@@ -382,13 +383,18 @@ def requeue(tx: Transaction, log: str, table: str) -> RequeueResult:
     Rows that cannot be sealed even now stay in quarantine.
 
     Raises:
-        LogNotFoundError, SourceNotFoundError: As `get_source`.
+        LogNotFoundError, SourceNotFoundError: As `get_source`, or the source was detached.
         InvalidSourceError: The source is keyed by full row; such a source is reconciled.
         SourceBusyError: Others hold one of the rows.
     """
     source = get_source(tx, log, table)
     if source.is_keyed_by_full_row:
         raise InvalidSourceError(f"{source.source_table} is keyed by full row: reconcile it")
+    if not source.is_polled:
+        # A poll's own lock comes before its row, and its function looks behind them.
+        store.lock_source(tx, source.source_no)
+    if require_source(tx, source.source_no).status == "detached":
+        raise SourceNotFoundError(f"{source.source_table} was detached from log {log}")
     try:
         with tx.savepoint():
             if source.is_from_wal:

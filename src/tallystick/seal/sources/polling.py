@@ -60,6 +60,9 @@ class Poller:
         """Take a look at each source that is due, and return how many rows of it were queued."""
         with self._database.transaction(read_only=True) as tx:
             sources = store.polled_sources(tx)
+        # A source that ended must not be the one that is due for ever.
+        numbers = {source.source_no for source in sources}
+        self._due_at = {one: at for one, at in self._due_at.items() if one in numbers}
         now = time.monotonic()
         due = [source for source in sources if self._due_at.get(source.source_no, 0.0) <= now]
         share = max(SMALLEST_SHARE_ROWS, BATCH_ROWS // max(1, len(due)))
@@ -78,7 +81,9 @@ class Poller:
 
     def pause_seconds(self, *, at_most: float) -> float:
         """Return how long nothing is due."""
-        soonest = min(self._due_at.values(), default=0.0)
+        if not self._due_at:
+            return at_most
+        soonest = min(self._due_at.values())
         return max(0.02, min(at_most, soonest - time.monotonic()))
 
     def _take_page(self, look: Look, share: int) -> bool:
