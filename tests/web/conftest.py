@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OPERATOR_KEY = "tly_operator"
+SIGNED_IN = {"authorization": f"Bearer {OPERATOR_KEY}"}
+JSON = {"accept": "application/json"}
+EVIL = "<script>alert(1)</script>"
 STATUS = {Kind.NOT_FOUND: 404, Kind.INVALID: 400, Kind.GONE: 410, Kind.UNAUTHENTICATED: 401}
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tallystick.tlog import hash_leaf
 from tallystick.web import is_page
-from tests.web.conftest import OPERATOR_KEY, change
+from tests.web.conftest import EVIL, JSON, OPERATOR_KEY, change
 
 if TYPE_CHECKING:
     from litestar.testing import TestClient
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from tallystick.publish import Publisher
     from tests.support.log_builder import LogBuilder
 
-JSON = {"accept": "application/json"}
-EVIL = "<script>alert(1)</script>"
 BASIC = "Basic " + base64.b64encode(f"anybody:{OPERATOR_KEY}".encode()).decode()
 
 
@@ -242,7 +240,11 @@ ADDRESSES = {
     ("/", ""): True,
     ("/sign-in", ""): True,
     ("/static/explorer.css", ""): True,
+    ("/witness", "*/*"): True,
     ("/logs/payments", "*/*"): True,
+    ("/logs/payments/audit", "*/*"): True,
+    ("/logs/payments/history", "text/html"): True,
+    ("/logs/payments/history", "*/*"): False,
     ("/logs/payments/rows", "text/html,application/xhtml+xml,*/*;q=0.8"): True,
     ("/logs/payments/entries/7", "text/html"): True,
     ("/logs/payments/entries/7", "application/json"): False,

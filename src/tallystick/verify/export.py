@@ -37,6 +37,8 @@ CHECKPOINT_PATH: Final = "checkpoint"
 FIRST_LEAF: Final = LeafIndex(0)
 BLOCK_LEAVES: Final = TILE_WIDTH * TILE_WIDTH
 """65,536: the leaves under one hash of tile level 2."""
+MAX_LEAVES: Final = 1 << 36
+"""69 billion, a million blocks; nobody is made to plan more by a checkpoint that says more."""
 
 
 class ExportReader(Protocol):
@@ -114,6 +116,9 @@ def check_export_tree(
             disagrees with those below it, else the checkpoint.
     """
     head = check_head(_read(reader, CHECKPOINT_PATH), read_trust(policy))
+    if head.checkpoint.size > MAX_LEAVES:
+        words = f"{CHECKPOINT_PATH} is of over {MAX_LEAVES} leaves"
+        raise ExportObjectError(words, path=CHECKPOINT_PATH)
     blocks = export_blocks(head.checkpoint.size, minimum_index)
     if check_blocks is None:
         checked: Iterable[CheckedBlock] = (check_export_block(reader, block) for block in blocks)

@@ -96,9 +96,10 @@ def key_map_line(publisher: Publisher, head: PublishedHead) -> KeyMapLine | None
     if served is None:
         return None
     try:
-        at = parse_record(bytes(publisher.entry(head, served.leaf_index).leaf)).at
+        record = parse_record(bytes(publisher.entry(head, served.leaf_index).leaf))
     except (PrunedError, MalformedRecordError):
-        at = None
+        record = None
+    at = None if record is None else record.at
     return KeyMapLine(served.size, bytes(served.root), served.leaf_index, at)
 
 

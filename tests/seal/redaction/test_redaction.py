@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -195,6 +197,62 @@ def test_versions_that_wait_are_not_left_behind(hidden):
     assert hidden.redact(index).redacted == (index,)
     hidden.bench.seal_all()
     assert len(hidden.redact_row("person", "1").redacted) == 1
+
+
+def test_a_row_that_only_waits_is_not_nothing(hidden):
+    """A row of which no version is sealed yet is told to wait for, not that it hides nothing."""
+    hidden.sql(INSERT)
+    with pytest.raises(RowsWaitError) as raised:
+        hidden.redact_row("person", "1")
+    assert raised.value.evidence["rows"] == 1
+
+
+def test_a_version_sealed_meanwhile_goes_too(hidden):
+    """A version that is sealed between the look at a row and its redaction is erased as well."""
+    first = hidden.sealed(INSERT)
+    hidden.sql("UPDATE person SET phone = '1'")
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(hidden.bench.url) as holder:
+        holder.execute("SELECT FROM tally.verification_logs FOR SHARE")
+        redacting = pool.submit(hidden.redact_row, "person", "1")
+        wait_for_lock(hidden)
+        last = hidden.bench.seal_all() - 1
+        holder.rollback()
+        assert redacting.result().redacted == (first, last)
+    assert hidden.rows("SELECT count(*) FROM tally.leaf_records") == [(0,)]
+
+
+def test_a_copy_made_meanwhile_is_waited_for(hidden):
+    """While a reconcile copies a record to the delete that it queues, none erases the original."""
+    index = hidden.sealed(INSERT)
+    hidden.sql(
+        "BEGIN; SET LOCAL session_replication_role = replica; DELETE FROM person; COMMIT",
+    )
+    [(source_no,)] = hidden.rows(
+        "SELECT source_no FROM tally.verification_sources WHERE source_table = 'person'"
+    )
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(hidden.bench.url) as repair:
+        repair.execute("SELECT tally.repair_rows_v1(%s, ARRAY['[\"1\"]'])", (source_no,))
+        redacting = pool.submit(hidden.redact, index)
+        wait_for_lock(hidden)
+        repair.commit()
+        with pytest.raises(RowsWaitError):
+            redacting.result()
+    hidden.bench.seal_all()
+    assert len(hidden.redact(index).redacted) == 2
+    assert places_with(hidden.bench.url, CANARY) == []
+
+
+def wait_for_lock(hidden):
+    """Wait until a session of the test's database waits for a lock."""
+    waiting = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    for _ in range(1000):
+        if hidden.rows(waiting) != [(0,)]:
+            return
+        time.sleep(0.01)
+    raise AssertionError("nobody waits for a lock")
 
 
 def test_quarantined_rows_lose_their_bytes(hidden):

@@ -477,7 +477,7 @@ def test_a_view_cannot_change_the_session(rig: Rig) -> None:
             PERFORM set_config('search_path', 'evil, pg_catalog', false);
             PERFORM set_config('tally.actor', 'somebody else', false);
             PERFORM pg_advisory_lock(1952541817, 1);
-            EXECUTE 'PREPARE _pg3_0 AS SELECT 1';
+            EXECUTE format('PREPARE _pg3_%s AS SELECT 1', id);
             RETURN id;
           END $$;
         CREATE TABLE evil.rows (id bigint);

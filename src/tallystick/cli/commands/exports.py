@@ -11,6 +11,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from tallystick.cli.commands.logs import LogArgument
+from tallystick.cli.commands.monitor import read_key
 from tallystick.cli.commands.verify import read
 from tallystick.cli.output import print_json, print_lines
 from tallystick.cli.place import HERE, Place
@@ -27,6 +28,9 @@ from tallystick.publish.export import (
 from tallystick.runtime.signals import stop_on_signals
 
 Destination = Annotated[str, Parameter(help="A directory, file:… or s3://bucket/prefix.")]
+KeyFile = Annotated[
+    Path | None, Parameter(help="File with an API key, where https://… asks for one.")
+]
 Address = Annotated[
     str, Parameter(help="A directory, file:…, s3://bucket/prefix or https://… of a log.")
 ]
@@ -74,6 +78,7 @@ def check(
     ] = None,
     processes: Annotated[int | None, Parameter(help="Default: the cores of the machine.")] = None,
     cluster: Annotated[str | None, Parameter(help="A Dask scheduler to work on.")] = None,
+    key_file: KeyFile = None,
     place: Place = HERE,
 ) -> None:
     """
@@ -81,7 +86,14 @@ def check(
 
     The first bad object is named. Exit code 1: it is false. 6: an object is missing.
     """
-    run = functools.partial(check_export, export, read(trust), processes=processes, cluster=cluster)
+    run = functools.partial(
+        check_export,
+        export,
+        read(trust),
+        key=read_key(key_file),
+        processes=processes,
+        cluster=cluster,
+    )
     if record is None:
         checked = run()
     else:
@@ -104,6 +116,7 @@ def prune(
     to: Annotated[int, Parameter(help="First entry to keep: a multiple of 256.")],
     export: Annotated[str, Parameter(help="The checked export that holds the others.")],
     reason: Annotated[str, Parameter(help="Why; it is sealed.")],
+    key_file: KeyFile = None,
     place: Place = HERE,
 ) -> None:
     """
@@ -115,7 +128,13 @@ def prune(
     """
     with place.database() as database:
         report = prune_to_export(
-            database, log, to_index=to, export=export, actor=operator_name(), reason=reason
+            database,
+            log,
+            to_index=to,
+            export=export,
+            actor=operator_name(),
+            reason=reason,
+            key=read_key(key_file),
         )
     if place.json:
         print_json(report)

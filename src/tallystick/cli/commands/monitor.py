@@ -42,8 +42,7 @@ def monitor(
     """
     if interval < SHORTEST_INTERVAL_SECONDS:
         raise UsageError("--interval is at least 1 s")
-    key = None if key_file is None else key_file.read_bytes()[:MAX_KEY_BYTES].decode().strip()
-    watching = Monitor(url, vkey, state, key=key)
+    watching = Monitor(url, vkey, state, key=read_key(key_file))
     while True:
         try:
             tell(watching.look(), as_json=json)
@@ -55,6 +54,22 @@ def monitor(
             return
         sys.stdout.flush()
         time.sleep(interval)
+
+
+def read_key(path: Path | None) -> str | None:
+    """
+    Return the API key in a file; None without one.
+
+    Raises:
+        UsageError: What is in the file cannot be a key.
+    """
+    if path is None:
+        return None
+    with path.open("rb") as file:
+        data = file.read(MAX_KEY_BYTES + 1).strip()
+    if not data.isascii() or not data.decode("ascii").isprintable() or len(data) > MAX_KEY_BYTES:
+        raise UsageError(f"{path} is no file with an API key")
+    return data.decode("ascii") or None
 
 
 def tell(observed: Observed, *, as_json: bool) -> None:

@@ -434,6 +434,15 @@ BEGIN
   RETURN counted;
 END $$;
 
+CREATE FUNCTION tally.hold_records(p_source_no integer) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog
+AS $$
+  SELECT FROM tally.verification_logs AS l
+  WHERE l.log_id IN (SELECT s.log_id FROM tally.source_line(p_source_no) AS s) ORDER BY l.log_id FOR SHARE
+$$;
+COMMENT ON FUNCTION tally.hold_records(integer) IS
+  'Keeps what a source and those that it continues have recorded from being erased until the transaction ends; the next statement sees what is left.';
+
 CREATE FUNCTION tally.queue_missing_rows(p_source_no integer, p_keys text[]) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog
 AS $$
@@ -442,6 +451,10 @@ DECLARE
   queued bigint;
 BEGIN
   SELECT * INTO STRICT source FROM tally.verification_sources WHERE source_no = p_source_no;
+  IF p_keys <> '{}' THEN
+    -- A redaction waits for us, and refuses then, or we for it: else these copies of records would outlive it.
+    PERFORM tally.hold_records(p_source_no);
+  END IF;
   -- The rows are gone: what the log last said of each is what is deleted. A leaf of form column tells nothing but the key.
   EXECUTE format($f$
     INSERT INTO tally.capture (log_id, source_no, op, via, source_key, leaf, salt, record, captured_at)
@@ -603,7 +616,8 @@ COMMENT ON FUNCTION tally.requeue_polled_v1(integer) IS
 REVOKE EXECUTE ON FUNCTION
   tally.grant_polling(oid), tally.install_poll_v1(integer, oid, text[], text[], tally.leaf_form, text, text, integer, integer),
   tally.poll_order(integer), tally.polled_columns(integer), tally.rows_sql(integer, text), tally.poll_page_v1(integer, text, integer),
-  tally.queue_missing_rows(integer, text[]), tally.repair_polled_v1(integer, integer), tally.requeue_polled_v1(integer)
+  tally.hold_records(integer), tally.queue_missing_rows(integer, text[]), tally.repair_polled_v1(integer, integer),
+  tally.requeue_polled_v1(integer)
   FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
   tally.grant_polling(oid), tally.install_poll_v1(integer, oid, text[], text[], tally.leaf_form, text, text, integer, integer),

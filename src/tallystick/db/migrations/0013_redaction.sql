@@ -53,41 +53,45 @@ BEGIN
   SELECT coalesce(array_agg(i.leaf_index ORDER BY i.leaf_index), '{}') INTO redacted_before
   FROM (SELECT DISTINCT u.leaf_index FROM unnest(p_indexes) AS u (leaf_index)) AS i
   INNER JOIN tally.redactions AS r ON r.log_id = p_log_id AND r.leaf_index = i.leaf_index;
-  -- A delete that a reconcile made repeats the record before it, salt and all: one cannot go without the other.
-  SELECT
-    coalesce(array_agg(DISTINCT same.leaf_index), '{}'),
-    coalesce(array_agg(DISTINCT i.leaf_index) FILTER (WHERE k.leaf_index IS NULL AND i.leaf_index <> ALL (redacted_before)), '{}')
-  INTO wanted, clear
-  FROM unnest(p_indexes) AS i (leaf_index)
-  LEFT JOIN tally.leaf_records AS k ON k.log_id = p_log_id AND k.leaf_index = i.leaf_index
-  LEFT JOIN tally.merkle_log AS m ON m.log_id = k.log_id AND m.leaf_index = k.leaf_index
-  LEFT JOIN LATERAL (
-    SELECT k.leaf_index WHERE k.leaf_index IS NOT NULL
+  -- One statement, because sealing moves rows: by one snapshot each of them is in the queue or in the log, by two it may be in neither.
+  WITH asked AS (
+    SELECT DISTINCT u.leaf_index FROM unnest(p_indexes) AS u (leaf_index)
+  ), keys AS (
+    SELECT DISTINCT m.source_table, m.source_key
+    FROM asked AS a INNER JOIN tally.merkle_log AS m ON m.log_id = p_log_id AND m.leaf_index = a.leaf_index
+    WHERE m.source_table IS NOT NULL
+  ), hiding AS (
+    SELECT k.leaf_index, k.salt, k.record
+    FROM asked AS a INNER JOIN tally.leaf_records AS k ON k.log_id = p_log_id AND k.leaf_index = a.leaf_index
+  ), erased AS (
+    SELECT h.leaf_index FROM hiding AS h
     UNION
-    SELECT o.leaf_index FROM tally.merkle_log AS o
-    INNER JOIN tally.leaf_records AS ok ON ok.log_id = o.log_id AND ok.leaf_index = o.leaf_index
-    WHERE o.log_id = m.log_id AND o.source_table = m.source_table AND o.source_key = m.source_key
-      AND ok.record = k.record AND ok.salt IS NOT DISTINCT FROM k.salt
-  ) AS same ON true;
-  wanted := array_remove(wanted, NULL);
+    -- A delete that a reconcile made repeats the record before it, salt and all: one cannot go without the other. Whole keys are
+    -- looked up again, for versions may have been sealed since the caller did.
+    SELECT k.leaf_index
+    FROM keys AS e
+    INNER JOIN tally.merkle_log AS m ON m.log_id = p_log_id AND m.source_table = e.source_table AND m.source_key = e.source_key
+    INNER JOIN tally.leaf_records AS k ON k.log_id = m.log_id AND k.leaf_index = m.leaf_index
+    WHERE p_whole_keys OR EXISTS (SELECT FROM hiding AS h WHERE h.record = k.record AND h.salt IS NOT DISTINCT FROM k.salt)
+  )
+  SELECT
+    (SELECT coalesce(array_agg(r.leaf_index ORDER BY r.leaf_index), '{}') FROM erased AS r),
+    (SELECT coalesce(array_agg(a.leaf_index ORDER BY a.leaf_index), '{}') FROM asked AS a
+     WHERE a.leaf_index NOT IN (SELECT h.leaf_index FROM hiding AS h) AND a.leaf_index <> ALL (redacted_before)),
+    -- What waits would be sealed with its salt a moment later, behind the back of this redaction.
+    (SELECT count(*)
+     FROM keys AS e
+     INNER JOIN tally.verification_sources AS s ON s.log_id = p_log_id AND s.source_table = e.source_table
+     INNER JOIN tally.capture AS q ON q.log_id = p_log_id AND q.source_no = s.source_no AND q.source_key = e.source_key
+     WHERE q.record IS NOT NULL AND (p_whole_keys OR EXISTS (
+       SELECT FROM hiding AS h WHERE h.record = q.record AND h.salt IS NOT DISTINCT FROM q.salt)))
+  INTO wanted, clear, waiting;
   IF clear <> '{}' THEN
     PERFORM tally.refuse('TS120', format('log %s has nothing to erase at %s: what stands in clear stays', log.log_name,
         array_to_string(clear[:20], ', ') || CASE WHEN cardinality(clear) > 20 THEN ', ...' ELSE '' END),
       jsonb_build_object('log', log.log_name, 'indexes', to_jsonb(clear)));
   END IF;
 
-  -- What waits would be sealed with its salt a moment later, behind the back of this redaction.
-  SELECT count(*) INTO waiting
-  FROM (
-    SELECT DISTINCT s.source_no, m.source_key
-    FROM tally.merkle_log AS m
-    INNER JOIN tally.verification_sources AS s ON s.log_id = m.log_id AND s.source_table = m.source_table
-    WHERE m.log_id = p_log_id AND m.leaf_index = ANY (p_indexes)
-  ) AS e
-  INNER JOIN tally.capture AS q ON q.log_id = p_log_id AND q.source_no = e.source_no AND q.source_key = e.source_key
-  WHERE q.record IS NOT NULL AND (p_whole_keys OR EXISTS (
-    SELECT FROM tally.leaf_records AS k
-    WHERE k.log_id = p_log_id AND k.leaf_index = ANY (wanted) AND k.record = q.record AND k.salt IS NOT DISTINCT FROM q.salt));
   IF waiting > 0 THEN
     PERFORM tally.refuse('TS121', format('%s rows of these keys wait to be sealed in log %s', waiting, log.log_name),
       jsonb_build_object('log', log.log_name, 'rows', waiting));
@@ -151,6 +155,8 @@ DECLARE
   at CONSTANT timestamptz := tally.clock();
 BEGIN
   SELECT * INTO STRICT source FROM tally.verification_sources WHERE source_no = p_source_no;
+  -- A redaction waits for us, and refuses then, or we for it: else this copy of a record would outlive it.
+  PERFORM tally.hold_records(p_source_no);
   -- The row is gone: what the log last said of it is what is deleted.
   EXECUTE 'SELECT s.leaf, s.salt, s.record FROM (' || tally.said_sql(p_source_no) || ') AS s' INTO said USING ARRAY[p_key];
   record := CASE

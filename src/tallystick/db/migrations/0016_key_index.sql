@@ -32,7 +32,7 @@ COMMENT ON FUNCTION tally.chain_index(bytea, bytea, bigint) IS
   'The next link of a key''s chain: SHA-256(tallystick/seal-index-entry/v1\n || 0x00 || link before, at first the key''s hash || index in 8 bytes).';
 
 CREATE AGGREGATE tally.chain_indexes(key_hash bytea, leaf_index bigint) (
-  SFUNC = tally.chain_index, STYPE = bytea, PARALLEL = SAFE);
+  sfunc = tally.chain_index, stype = bytea, parallel = SAFE);
 COMMENT ON AGGREGATE tally.chain_indexes(bytea, bigint) IS 'The chain over indexes in their order, from a link on.';
 
 CREATE FUNCTION tally.is_indexed(leaf bytea) RETURNS boolean

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 from tallystick.bulk import Bulk
@@ -27,6 +27,7 @@ from tallystick.publish.export.objects import (
     MANIFEST,
     DirectoryObjects,
     ExportObjects,
+    WebObjects,
     open_export,
 )
 from tallystick.publish.publisher import Publisher
@@ -57,7 +58,11 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class ExportCheck:
-    """A whole export: the tree at *url*, all entries of which from *minimum_index* on are there."""
+    """
+    A whole export: the tree at *url*, all entries of which from *minimum_index* on are there.
+
+    *manifest_sha256* is None where a web server has no `log.json`.
+    """
 
     url: str
     log_name: str
@@ -67,7 +72,7 @@ class ExportCheck:
     cosignatures: int
     minimum_index: LeafIndex
     entries: int
-    manifest_sha256: bytes
+    manifest_sha256: bytes | None
     seconds: float
 
 
@@ -77,12 +82,14 @@ class BlockTask:
 
     url: str
     block: ExportBlock
+    key: str | None = field(default=None, repr=False)
 
 
 def check_export(
     address: str,
     policy: bytes,
     *,
+    key: str | None = None,
     processes: int | None = None,
     cluster: str | None = None,
     progress: Progress = lambda _done, _total: None,
@@ -91,7 +98,9 @@ def check_export(
     Check the export at *address* against *policy*, a tlog-policy, and return what it is.
 
     *processes* defaults to the cores of this machine; *cluster* is a Dask scheduler's address,
-    whose workers must see the export at the same address.
+    whose workers must see the export at the same address. *key* is an API key for a web server,
+    which the workers get too. A live log, and whatever else is served by tlog-tiles, has no
+    `log.json`: over the web it may be missing, and then every entry must be there.
 
     Raises:
         VerificationError: It is not whole, or not a trusted log's; the first bad object is the
@@ -100,15 +109,19 @@ def check_export(
         ClusterUnavailableError: The cluster does not answer.
     """
     began = time.monotonic()
-    export = open_export(address)
+    export = open_export(address, key=key)
     trust = read_trust(policy)
-    manifest_bytes = read_needed(export, MANIFEST)
-    manifest = parse_manifest(manifest_bytes)
-    check_manifest(manifest, check_head(read_needed(export, CHECKPOINT), trust), trust)
+    head = check_head(read_needed(export, CHECKPOINT), trust)
+    manifest_bytes = read_manifest(export)
+    minimum = 0
+    if manifest_bytes is not None:
+        manifest = parse_manifest(manifest_bytes)
+        check_manifest(manifest, head, trust)
+        minimum = manifest.minimum_index
     with Bulk(processes=processes, cluster=cluster) as bulk:
 
         def check_blocks(blocks: Sequence[ExportBlock]) -> Iterator[CheckedBlock]:
-            tasks = [BlockTask(export.url, block) for block in blocks]
+            tasks = [BlockTask(export.url, block, key) for block in blocks]
             for done, checked in enumerate(bulk.map(check_block, tasks), 1):
                 progress(done, len(tasks))
                 yield checked
@@ -116,7 +129,7 @@ def check_export(
         verified = check_export_tree(
             export,
             policy,
-            minimum_index=LeafIndex(manifest.minimum_index),
+            minimum_index=LeafIndex(minimum),
             check_blocks=check_blocks,
         )
     checkpoint = verified.head.checkpoint
@@ -129,7 +142,9 @@ def check_export(
         cosignatures=len(verified.head.cosignatures),
         minimum_index=verified.minimum_index,
         entries=verified.entries,
-        manifest_sha256=hashlib.sha256(manifest_bytes).digest(),
+        manifest_sha256=(
+            None if manifest_bytes is None else hashlib.sha256(manifest_bytes).digest()
+        ),
         seconds=time.monotonic() - began,
     )
 
@@ -188,7 +203,7 @@ def clean_counts(checked: ExportCheck) -> dict[str, Any]:
         "export": {
             "url": checked.url,
             "minimum_index": checked.minimum_index,
-            "manifest_sha256": checked.manifest_sha256.hex(),
+            "manifest_sha256": checked.manifest_sha256 and checked.manifest_sha256.hex(),
         },
     }
 
@@ -226,6 +241,20 @@ def check_manifest(manifest: Manifest, head: VerifiedHead, trust: Trust) -> None
         raise contradicts(f"no trusted key signs size {checkpoint.size} by it")
 
 
+def read_manifest(export: ExportObjects) -> bytes | None:
+    """
+    Return the export's `log.json`; None where a web server has none.
+
+    Raises:
+        MissingObjectError: A directory or bucket has none: it is no export.
+    """
+    return (
+        export.read_object(MANIFEST)
+        if isinstance(export, WebObjects)
+        else read_needed(export, MANIFEST)
+    )
+
+
 def read_needed(export: ExportObjects, path: str) -> bytes:
     """
     Return the object at *path*.
@@ -241,7 +270,7 @@ def read_needed(export: ExportObjects, path: str) -> bytes:
 
 def check_block(task: BlockTask) -> CheckedBlock:
     """Read one block of an export and check it; in any process."""
-    export = opened(task.url)
+    export = opened(task.url, task.key)
     if isinstance(export, DirectoryObjects):
         return check_export_block(export, task.block)
     with ReadAhead(export, task.block.paths()) as ahead:
@@ -249,9 +278,9 @@ def check_block(task: BlockTask) -> CheckedBlock:
 
 
 @functools.lru_cache(maxsize=4)
-def opened(url: str) -> ExportObjects:
+def opened(url: str, key: str | None) -> ExportObjects:
     """Return the export at *url*, whose connections this process keeps from block to block."""
-    return open_export(url)
+    return open_export(url, key=key)
 
 
 class ReadAhead:

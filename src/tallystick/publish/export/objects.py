@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
+import stat
 import threading
 import time
 import uuid
+import zlib
 from pathlib import Path
 from typing import Any, Final, Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import httpx
 
@@ -30,10 +33,17 @@ from tallystick.tlog import MAX_ENTRY_BYTES, TILE_WIDTH
 MAX_OBJECT_BYTES: Final = TILE_WIDTH * (MAX_ENTRY_BYTES + 2)
 """The longest entry bundle, 16.8 MB; of what is longer one byte more is read, and then refused."""
 TIMEOUT_SECONDS: Final = 30.0
+OBJECT_SECONDS: Final = 300.0
+"""In which a web server must have sent an object: the longest one at 56 kB a second."""
+GZIP: Final = zlib.MAX_WBITS + 16
 WRITING: Final = ".writing"
 """Where files of a directory are written before they are complete."""
 ABANDONED_SECONDS: Final = 3600
 """A file that was begun so long ago is of a run that was killed."""
+BEGUN: Final = re.compile(r"[0-9a-f]{32}")
+"""How such files are called; no other is ours to remove."""
+OPENING: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+"""A pipe that lies where an object should be must not make us wait for who writes into it."""
 CHECKPOINT: Final = "checkpoint"
 MANIFEST: Final = "log.json"
 MEDIA_TYPES: Final = {CHECKPOINT: "text/plain; charset=utf-8", MANIFEST: "application/json"}
@@ -110,7 +120,9 @@ class DirectoryObjects:
     def read_object(self, path: str) -> bytes | None:
         """Return the file's bytes; None where there is no file."""
         try:
-            with (self._root / path).open("rb") as file:
+            with (self._root / path).open("rb", opener=open_waiting_for_nobody) as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise ExportUnavailableError(f"{path} of {self.url} is no file")
                 return file.read(MAX_OBJECT_BYTES + 1)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
@@ -180,10 +192,13 @@ class DirectoryObjects:
     def _remove_abandoned(self) -> None:
         """Remove what killed runs left unfinished, and the folder for it once it is empty."""
         folder = self._root / WRITING
+        if folder.is_symlink():
+            return  # whoever put it there would have us remove files elsewhere
         # Another exporter of this directory may do the same, or write there, at this moment.
         with contextlib.suppress(OSError):
             for path in folder.iterdir():
-                if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
+                age = time.time() - path.lstat().st_mtime
+                if BEGUN.fullmatch(path.name) and age > ABANDONED_SECONDS:
                     path.unlink()
             folder.rmdir()
 
@@ -263,11 +278,20 @@ class StoreObjects:
 
 
 class WebObjects:
-    """The prefix of a log on a web server, to be read: a mirror, a bucket, a live log."""
+    """
+    The prefix of a log on a web server, to be read: a mirror, a bucket, a live log.
 
-    def __init__(self, url: str) -> None:
+    Redirects are not followed: with them *key*, an API key, would go to wherever they point.
+    """
+
+    def __init__(self, url: str, key: str | None = None) -> None:
         self._url = url
-        self._client = httpx.Client(timeout=TIMEOUT_SECONDS, follow_redirects=False)
+        headers = {"Accept-Encoding": "identity"}
+        if key is not None:
+            headers["Authorization"] = f"Bearer {key}"
+        self._client = httpx.Client(
+            timeout=TIMEOUT_SECONDS, follow_redirects=False, headers=headers
+        )
 
     @property
     def url(self) -> str:
@@ -284,27 +308,56 @@ class WebObjects:
                     raise ExportUnavailableError(
                         f"{self._url}/{path} answers with status {answer.status_code}"
                     )
-                body = bytearray()
-                for part in answer.iter_bytes():
-                    body += part
-                    if len(body) > MAX_OBJECT_BYTES:
-                        break
-                return bytes(body[: MAX_OBJECT_BYTES + 1])
-        except httpx.HTTPError as raised:
+                return read_body(answer, f"{self._url}/{path}")
+        except (httpx.HTTPError, zlib.error) as raised:
             raise unavailable(self._url, raised) from raised
 
 
-def open_export(address: str) -> ExportObjects:
+def read_body(answer: httpx.Response, url: str) -> bytes:
     """
-    Return the objects of the export at *address*, which may be read.
+    Return the body of *answer*, of what is too long one byte more than the longest object has.
+
+    Raises:
+        ExportUnavailableError: It does not end in time, or is encoded in another way than gzip.
+        zlib.error: It says that it is gzip and is not.
+    """
+    encoding = answer.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in {"identity", "gzip"}:
+        raise ExportUnavailableError(f"{url} answers in an encoding that was not asked for")
+    # A kilobyte of gzip may stand for a megabyte, so it is unpacked as far as there is room.
+    unpack = zlib.decompressobj(GZIP) if encoding == "gzip" else None
+    until = time.monotonic() + OBJECT_SECONDS
+    body = bytearray()
+    for part in answer.iter_raw():
+        room = MAX_OBJECT_BYTES + 1 - len(body)
+        body += part[:room] if unpack is None else unpack.decompress(part, room)
+        if len(body) > MAX_OBJECT_BYTES:
+            return bytes(body)
+        if time.monotonic() > until:
+            raise ExportUnavailableError(f"{url} is not sent within {OBJECT_SECONDS:.0f} s")
+    if unpack is not None and not unpack.eof:
+        raise ExportUnavailableError(f"{url} breaks off")
+    return bytes(body)
+
+
+def open_export(address: str, *, key: str | None = None) -> ExportObjects:
+    """
+    Return the objects of the export at *address*, which may be read; web servers get *key*.
 
     Raises:
         ExportAddressError: It is no directory, file:…, s3://… or https://….
         ExportUnavailableError: The extra `tallystick[s3]` is needed and not installed.
     """
-    if urlsplit(address).scheme in {"http", "https"}:
-        return WebObjects(address.rstrip("/"))
-    return open_destination(address)
+    parts = split_address(address)
+    if parts.scheme not in {"http", "https"}:
+        return open_destination(address)
+    try:
+        has_host = bool(httpx.URL(address).host)
+    except httpx.InvalidURL as cause:
+        raise ExportAddressError("the address of the export is no URL") from cause
+    if not has_host:
+        raise ExportAddressError("the address of the export names no host")
+    return WebObjects(address.rstrip("/"), key)
 
 
 def open_destination(address: str) -> DirectoryObjects | StoreObjects:
@@ -315,7 +368,7 @@ def open_destination(address: str) -> DirectoryObjects | StoreObjects:
         ExportAddressError: It is no directory, file:… or s3://….
         ExportUnavailableError: The extra `tallystick[s3]` is needed and not installed.
     """
-    parts = urlsplit(address)
+    parts = split_address(address)
     if parts.scheme == "s3" and parts.netloc:
         return StoreObjects(address.rstrip("/"))
     if parts.scheme == "file" and parts.netloc in {"", "localhost"} and parts.path:
@@ -323,6 +376,33 @@ def open_destination(address: str) -> DirectoryObjects | StoreObjects:
     if not parts.scheme and address:
         return DirectoryObjects(Path(address))
     raise ExportAddressError(f"{address[:200]!r} is no place for an export")
+
+
+def split_address(address: str) -> SplitResult:
+    """
+    Return the parts of an address that may be shown and recorded.
+
+    Raises:
+        ExportAddressError: It is no URL, or carries what an address of an export has not: a
+            password, which would be recorded with it, a query or a fragment.
+    """
+    try:
+        parts = urlsplit(address)
+    except ValueError as cause:
+        raise ExportAddressError("the address of the export is no URL") from cause
+    # A directory may be called as it likes.
+    if parts.scheme in {"http", "https", "s3"} and (
+        "@" in parts.netloc or "?" in address or "#" in address
+    ):
+        raise ExportAddressError("an export's address has no password, no query and no fragment")
+    if "\x00" in unquote(address):
+        raise ExportAddressError("an export's address has no zero byte")
+    return parts
+
+
+def open_waiting_for_nobody(path: str, _flags: int) -> int:
+    """Open *path* to be read; an `opener` of `open`."""
+    return os.open(path, OPENING)
 
 
 def check_same(path: str, known: bytes, data: bytes) -> None:

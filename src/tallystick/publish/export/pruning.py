@@ -29,10 +29,12 @@ def prune_to_export(
     export: str,
     actor: str,
     reason: str,
+    key: str | None = None,
     progress: Progress = lambda _done, _total: None,
 ) -> PruneReport:
     """
-    Prune a log's entries below *to_index*, which the export at address *export* holds.
+    Prune a log's entries below *to_index*, which the export at address *export* holds; *key* is
+    an API key for a web server.
 
     Raises:
         LogNotFoundError, PruneRefusedError, LogFailedError: As `seal.pruning.prune_log`; the
@@ -40,7 +42,7 @@ def prune_to_export(
         MissingObjectError: Checkpoint or manifest of the export are not there any more.
         ExportAddressError, ExportUnavailableError: There is no reading there.
     """
-    place = open_export(export)
+    place = open_export(export, key=key)
     manifest = read_needed(place, MANIFEST)
     parse_manifest(manifest)
     size = parse_checkpoint(parse_note(read_needed(place, CHECKPOINT)).text).size

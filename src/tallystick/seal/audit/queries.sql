@@ -180,7 +180,7 @@ FROM tally.verification_sources AS s WHERE s.source_no = %(source_no)s;
 
 -- name: repair_polled
 -- Queues what a polled table and its log differ in.
-SELECT r.differences, r.rows_queued FROM tally.repair_polled_v1(%(source_no)s, %(limit)s) AS r;
+SELECT differences, rows_queued FROM tally.repair_polled_v1(%(source_no)s, %(limit)s);
 
 -- name: lock_upkeep
 -- One process at a time reconciles what is due; the class is that of polls, whose sources begin at 1.

@@ -55,10 +55,14 @@ def lift_timeouts(tx: Transaction) -> None:
 
 def look_at(tx: Transaction, table: Table, log_name: str) -> Facts:
     """Let the statements that follow read *table*'s leaves of *log_name*; return what they are."""
-    optional = {"source_table": "text", "source_id": "text", "processed_at": "timestamptz"}
+    optional = {
+        "source_table": sql.SQL("text"),
+        "source_id": sql.SQL("text"),
+        "processed_at": sql.SQL("timestamptz"),
+    }
     columns = [
         sql.SQL("t.{}::{}" if table.column(name) else "NULL::{1}").format(
-            sql.Identifier(name), sql.SQL(type_name)
+            sql.Identifier(name), type_name
         )
         for name, type_name in optional.items()
     ]

@@ -3,9 +3,14 @@
 SELECT redacted, redacted_before, quarantined, standing, elsewhere, is_in_log
 FROM tally.redact_leaves_v1(%(log_id)s, %(indexes)s, %(actor)s, %(reason)s, %(legal_basis)s, %(whole_keys)s);
 
--- name: indexes_of_key
--- The leaves of a key that have a record to erase, or had one.
-SELECT tally.key_indexes_v1(%(log_id)s, %(source_table)s, ARRAY[%(source_key)s]);
+-- name: versions_of_key
+-- The leaves of a key that have a record to erase, or had one, and how many versions with one wait to be sealed; by one snapshot.
+SELECT
+  tally.key_indexes_v1(%(log_id)s, %(source_table)s, ARRAY[%(source_key)s]),
+  (SELECT count(*)
+   FROM tally.verification_sources AS s
+   INNER JOIN tally.capture AS q ON q.log_id = s.log_id AND q.source_no = s.source_no AND q.source_key = %(source_key)s
+   WHERE s.log_id = %(log_id)s AND s.source_table = %(source_table)s AND q.record IS NOT NULL);
 
 -- name: redacted_indexes
 -- Which of some leaves were erased; by primary key.

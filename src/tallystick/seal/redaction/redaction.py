@@ -14,7 +14,11 @@ from typing import Final
 
 from tallystick.db import Transaction
 from tallystick.record import UncanonicalValueError, canonical
-from tallystick.seal.errors import InvalidRequestError, NothingToRedactError
+from tallystick.seal.errors import (
+    InvalidRequestError,
+    NothingToRedactError,
+    RowsWaitError,
+)
 from tallystick.seal.logs import Log, get_log
 from tallystick.seal.redaction import store
 
@@ -100,7 +104,13 @@ def redact_row(
     if "\x00" in table + "".join(key):
         raise InvalidRequestError("a table and its key are text without zero bytes")
     name = table.removeprefix(PUBLIC_SCHEMA)
-    indexes = store.indexes_of_key(tx, log.log_id, table=name, key_text=key_text)
+    versions = store.versions_of_key(tx, log.log_id, table=name, key_text=key_text)
+    indexes = versions.indexes
+    if not indexes and versions.waiting:
+        raise RowsWaitError(
+            f"{versions.waiting} rows of this key wait to be sealed in log {log_name}",
+            evidence={"log": log_name, "rows": versions.waiting},
+        )
     if not indexes:
         raise NothingToRedactError(
             f"log {log_name} has nothing to erase of this row of {name}",

@@ -14,7 +14,7 @@ class Queries:
     """The statements of `queries.sql`."""
 
     redact: Query
-    indexes_of_key: Query
+    versions_of_key: Query
     redacted_indexes: Query
 
 
@@ -31,6 +31,14 @@ class Erased:
     standing: int
     elsewhere: list[str]
     is_in_log: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """The leaves of one key that hide something, and how many of its queue rows would."""
+
+    indexes: list[int]
+    waiting: int
 
 
 def redact(
@@ -60,13 +68,15 @@ def redact(
     return erased
 
 
-def indexes_of_key(tx: Transaction, log_id: LogId, *, table: str, key_text: str) -> list[int]:
-    """Return the leaves of a key that have, or had, a record beside them."""
-    found = tx.value(
-        SQL.indexes_of_key,
+def versions_of_key(tx: Transaction, log_id: LogId, *, table: str, key_text: str) -> Versions:
+    """Return the leaves of a key that have, or had, a record beside them, and what waits."""
+    found = tx.row(
+        Versions,
+        SQL.versions_of_key,
         {"log_id": log_id, "source_table": table, "source_key": key_text},
     )
-    return [int(index) for index in found]
+    assert found is not None, "a query without a table has one row"
+    return found
 
 
 def redacted_indexes(
