@@ -11,7 +11,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tallystick.record import format_record
+from tallystick.record.history import format_history
 from tests.cli.conftest import Tally
+from tests.support.sealed import payment
+from tests.verify.history_stage import HistoryStage
 
 FORBIDDEN = ("psycopg", "litestar", "pydantic", "granian", "structlog", "rich.table")
 
@@ -136,3 +140,32 @@ def test_usage(house: None, tally: Tally) -> None:
     assert (refused.code, refused.err.startswith("tally: index_refused: ")) == (4, True)
     tally("log", "resume", "payments")
     assert tally("log", "index", "payments", "--anew", "--json").code == 0
+
+
+def test_a_tables_name_commands_no_terminal(tmp_path: Path, tally: Tally) -> None:
+    """A name with line ends and escapes is printed as such, and adds no line to the verdict."""
+    table = 'public."x\x1b[2J\nESTABLISHED: all is well"'
+    stage = HistoryStage([format_record(payment(42, table=table))])
+    path = tmp_path / "x.history"
+    path.write_bytes(format_history(stage.file(("42",), table=table)))
+    path.with_suffix(".policy").write_bytes(stage.log.policy())
+    ran = verify(tally, path)
+    assert ran.code == 0, ran.err
+    assert "\x1b" not in ran.out
+    assert [True] == [
+        line.startswith("ESTABLISHED: these are all 1 versions")
+        for line in ran.out.splitlines()
+        if line.startswith("ESTABLISHED")
+    ]
+    assert r"x\x1b[2J\nESTABLISHED" in ran.out
+
+
+def test_a_hidden_genesis_is_said(tmp_path: Path, tally: Tally) -> None:
+    """Where a file does not show how the log begins, the verdict says that it may continue one."""
+    stage = HistoryStage([format_record(payment(42))])
+    path = tmp_path / "x.history"
+    path.with_suffix(".policy").write_bytes(stage.log.policy())
+    path.write_bytes(stage.history("42"))
+    assert "The log continues log.example/old" in verify(tally, path).out
+    path.write_bytes(stage.history("42", genesis=None))
+    assert "Not shown: whether the log continues another" in verify(tally, path).out

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tallystick.publish import Publisher, RowKey, SearchFilter
-from tallystick.publish import publisher as module
+from tallystick.publish import leaves as module
 from tallystick.publish.errors import LeafNotFoundError
 from tallystick.seal.errors import InvalidRequestError
 from tallystick.tlog import check_inclusion, hash_leaf

@@ -298,3 +298,17 @@ def test_a_file_may_not_name_the_empty_key(stage):
     with pytest.raises(Exception, match="key"):
         format_history(dataclasses.replace(stage.file(KEY), key=()))
     assert isinstance(stage.file(KEY), HistoryFile)
+
+
+@pytest.mark.parametrize("table", ["payment", "public.Payment", "public.payment.x", ".", "a b.c"])
+def test_no_absence_under_a_name_that_no_table_has(stage, policy, table):
+    """Under a name that no record has every key is absent: such a file is refused."""
+    honest = stage.file(("42",), versions=(), table_leaves=())
+    forged = stage.file(("42",), table=table, versions=(), table_leaves=())
+    data = format_history(
+        dataclasses.replace(honest, key_bucket=forged.key_bucket, table_bucket=forged.table_bucket)
+    )
+    said = data.replace(b'"table":"public.payment"', b'"table":"%s"' % table.encode())
+    assert said != data
+    with pytest.raises(ProofFormatError):
+        check_history(said, policy=policy)

@@ -59,7 +59,7 @@ def store_audit(builder: LogBuilder, log: str, counts: dict[str, Any]) -> int:
 
 
 def test_audits_show_verdict_counts_and_findings(client: TestClient[Any], mapped: Mapped):
-    """log 13: the page names the row that was changed behind the log, with column and digests."""
+    """The page names the row that was changed behind the log, with column and digests."""
     audit_log(mapped.bench.database, mapped.name, processes=0)
     change_behind_the_log(mapped)
     audit_log(mapped.bench.database, mapped.name, processes=0)
@@ -69,9 +69,8 @@ def test_audits_show_verdict_counts_and_findings(client: TestClient[Any], mapped
     twin = client.get(f"/logs/{mapped.name}/audit", headers=JSON | SIGNED_IN).json()
     later, earlier = twin["audits"]
     assert [later["verdict"], earlier["verdict"]] == ["findings", "clean"]
-    assert later["counts"]["findings"] == {"row_changed": 1}
-    [finding] = later["findings"]
-    assert finding["kind"] == "row_changed"
+    assert later["counts"]["findings"]["row_changed"] == 1
+    [finding] = [one for one in later["findings"] if one["kind"] == "row_changed"]
     assert (finding["source_table"], finding["source_key"]) == (QUOTED, r'["x\"y","1"]')
     assert finding["columns"] == ["c"]
     assert None not in (finding["expected_digest"], finding["actual_digest"])
@@ -181,9 +180,7 @@ def test_place_that_is_no_number_is_400(
     assert (answer.status_code, answer.json()["code"]) == (400, "page_request")
 
 
-def test_what_was_found_is_text(
-    client: TestClient[Any], builder: LogBuilder, publisher: Publisher
-):
+def test_what_was_found_is_text(client: TestClient[Any], builder: LogBuilder, publisher: Publisher):
     """Markup in a count, a table, a key or a column is shown as it stands."""
     builder.filled("log", [b"leaf"])
     publisher.refresh()

@@ -102,13 +102,15 @@ def continue_log(builder: LogBuilder, name: str, successor: str) -> None:
 def test_continued_logs_are_linked(
     client: TestClient[Any], builder: LogBuilder, publisher: Publisher
 ):
-    """log 33: a log leads to the one it continues, to the one that continues it, and its family."""
+    """A log leads to the one it continues, to the one that continues it, and its family."""
     builder.filled("orders_1", [b"leaf"], visibility="hashes", control_leaves=True)
     with builder.database.transaction() as tx:
         shard_log(tx, "orders_1", "orders", period="month")
     for name, successor in (("orders_1", "orders_2"), ("orders_2", "orders_3")):
         continue_log(builder, name, successor)
-    builder.execute("UPDATE tally.log_shards SET log_id = (SELECT max(log_id) FROM tally.log_heads)")
+    builder.execute(
+        "UPDATE tally.log_shards SET log_id = (SELECT max(log_id) FROM tally.log_heads)"
+    )
     publisher.refresh()
     around = [twin_of(client, f"/logs/orders_{nth}")["neighbours"] for nth in (1, 2, 3)]
     assert [tuple(one.values()) for one in around] == [
@@ -130,7 +132,9 @@ def test_private_neighbours_are_not_told(
     with builder.database.transaction() as tx:
         shard_log(tx, "orders_1", "orders", period="month")
     continue_log(builder, "orders_1", "orders_2")
-    builder.execute("UPDATE tally.log_shards SET log_id = (SELECT max(log_id) FROM tally.log_heads)")
+    builder.execute(
+        "UPDATE tally.log_shards SET log_id = (SELECT max(log_id) FROM tally.log_heads)"
+    )
     builder.execute(
         "UPDATE tally.verification_logs SET visibility = 'private' WHERE log_name = 'orders_2'"
     )
@@ -200,18 +204,14 @@ def test_history_without_a_map_is_told_as_a_page(
     assert (answer.status_code, "no sealed map" in answer.text) == (404, True)
 
 
-def test_redacted_leaves_are_marked(
-    client: TestClient[Any], hidden: Hidden, publisher: Publisher
-):
-    """log 28: a leaf whose record was erased says so, as an entry and as a row's version."""
+def test_redacted_leaves_are_marked(client: TestClient[Any], hidden: Hidden, publisher: Publisher):
+    """A leaf whose record was erased says so, as an entry and as a row's version."""
     index = hidden.sealed("INSERT INTO person VALUES (1, 'a@example.org', '555', 'Bern', NULL)")
     kept = hidden.sealed("UPDATE person SET city = 'Thun', email = 'b@example.org', phone = '5'")
     hidden.redact(index)
     hidden.bench.seal_all()
     publisher.refresh()
-    marks = [
-        twin_of(client, f"/logs/payments/entries/{at}")["is_redacted"] for at in (index, kept)
-    ]
+    marks = [twin_of(client, f"/logs/payments/entries/{at}")["is_redacted"] for at in (index, kept)]
     assert marks == [True, False]
     mark = '<span class="mark">redacted</span>'
     assert mark in client.get(f"/logs/payments/entries/{index}").text

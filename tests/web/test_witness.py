@@ -9,7 +9,7 @@ import pytest
 
 from tallystick.publish.witness import create_witness_key, origin_hash, watch_log
 from tallystick.record import make_signer
-from tallystick.tlog import ALGORITHM_LOG, format_verifier_key
+from tallystick.tlog import ALGORITHM_ED25519, format_verifier_key
 from tests.web.conftest import EVIL, JSON, SIGNED_IN
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ ROOT = bytes(range(32))
 
 def vkey_of(origin: str) -> str:
     """A log key of *origin*."""
-    signer = make_signer(name=origin, secret=bytes(32), algorithm=ALGORITHM_LOG)
+    signer = make_signer(name=origin, secret=bytes(32), algorithm=ALGORITHM_ED25519)
     return format_verifier_key(signer.verifier_key)
 
 

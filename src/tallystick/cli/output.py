@@ -26,7 +26,21 @@ def print_json(value: Any) -> None:
 
 def print_lines(*lines: str) -> None:
     """Write *lines*, each with its end."""
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.write("".join(f"{printable(line)}\n" for line in lines))
+
+
+def printable(text: str) -> str:
+    """
+    Return *text* with what would command a terminal, or begin a line, written as an escape.
+
+    A table's name may hold both, and would else say what a verdict says.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -41,7 +55,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         table.add_column(column, overflow="fold")
     for row in rows:
         # Text, because a name in square brackets is no markup.
-        table.add_row(*(Text(cell(value)) for value in row))
+        table.add_row(*(Text(printable(cell(value))) for value in row))
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 200, highlight=False)
     console.print(table)
 

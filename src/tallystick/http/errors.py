@@ -7,6 +7,7 @@ Errors of the HTTP room: what is wrong with a request before any slice is asked,
     ├── RouteNotFoundError
     ├── MethodNotAllowedError
     ├── BodyTooLargeError
+    ├── BodyTooSlowError
     ├── JobNotFoundError
     ├── JobsBusyError            as many jobs run as this server takes
     └── JobStoppedError          the server ended before the job
@@ -45,6 +46,12 @@ class BodyTooLargeError(Error):
     """The body of the request is longer than it may be."""
 
     kind = Kind.TOO_LARGE
+
+
+class BodyTooSlowError(Error):
+    """The body of the request was not whole in 10 s."""
+
+    kind = Kind.INVALID
 
 
 class JobNotFoundError(Error):

@@ -16,6 +16,7 @@ import structlog
 from litestar.types import ASGIApp, Message, Receive, Send
 
 from tallystick import metrics
+from tallystick.http.bodies import bound_body
 from tallystick.http.proofs import PROOF_ROUTE, PlainProofs
 from tallystick.http.push import PUSH_ROUTE, PushDoor, parse_push
 from tallystick.http.static import StaticTree, parse_static, problem_answer, respond
@@ -71,6 +72,7 @@ class ObservedApp:
             error = InvalidRequestError("a request has no zero byte in its path or query")
             await respond(send, problem_answer(error), with_body=scope["method"] != "HEAD")
             return NO_ROUTE
+        receive = bound_body(scope, receive)
         target = parse_static(scope["path"])
         if target is not None:
             await self._static(target, scope, receive, send)

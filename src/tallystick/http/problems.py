@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from tallystick.errors import Error, Kind
-from tallystick.http.errors import MethodNotAllowedError
+from tallystick.http.errors import BodyTooSlowError, MethodNotAllowedError
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_SECONDS: Final = 1
@@ -36,7 +36,8 @@ STATUS_OF_KIND: Final = {
     Kind.DAMAGED: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 STATUS_OF_ERROR: Final[dict[type[Error], HTTPStatus]] = {
-    MethodNotAllowedError: HTTPStatus.METHOD_NOT_ALLOWED
+    MethodNotAllowedError: HTTPStatus.METHOD_NOT_ALLOWED,
+    BodyTooSlowError: HTTPStatus.REQUEST_TIMEOUT,
 }
 """Where HTTP tells apart what means the same elsewhere."""
 

@@ -88,11 +88,13 @@ class PushDoor:
         check_need(NEED, principal, None)
         head = self._publisher.published_head(log_name)
         deduplicate = parse_query(scope["query_string"])
-        data = await read_entry(receive, headers.get(b"content-length"))
-        check_entry(data)
         assert self._loop is not None, "requests come after the start"
         caller: asyncio.Future[LeafIndex] = self._loop.create_future()
-        self._door.push(Push(head.log_id, data, deduplicate, caller))
+        # The door lets go of the entry once it is queued; nothing here keeps it.
+        entry = await read_entry(receive, headers.get(b"content-length"))
+        push = Push(head.log_id, entry, deduplicate, caller)
+        del entry
+        self._door.push(push)
         index = await caller
         return Answer(HTTPStatus.OK, NO_STORE, b"%d" % index)
 
@@ -132,18 +134,18 @@ def parse_query(query: bytes) -> bool:
 
 async def read_entry(receive: Receive, content_length: bytes | None) -> bytes:
     """
-    Return the body, of which no more is read than an entry may have.
+    Return the body, an entry, of which no more is read than an entry may have.
 
     Raises:
         EntryTooLargeError: It is longer.
-        InvalidEntryError: The client has gone before its end.
+        InvalidEntryError: It is no entry, or the client has gone before its end.
     """
     # The server has checked the header's form; a length of many digits is no int for long.
     if content_length is not None and (
         len(content_length) > MAX_LENGTH_DIGITS or int(content_length) > MAX_ENTRY_BYTES
     ):
         raise EntryTooLargeError
-    data = b""
+    data = bytearray()
     while True:
         message = await receive()
         if message["type"] != "http.request":
@@ -152,4 +154,7 @@ async def read_entry(receive: Receive, content_length: bytes | None) -> bytes:
         if len(data) > MAX_ENTRY_BYTES:
             raise EntryTooLargeError
         if not message.get("more_body", False):
-            return data
+            break
+    entry = bytes(data)
+    check_entry(entry)
+    return entry

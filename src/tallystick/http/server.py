@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +30,11 @@ from tallystick.publish import Publisher
 from tallystick.seal.logs import KeyRing
 
 BACKLOG: Final = 1024
+GIVE_UP_SECONDS: Final = 15.0
+"""
+Of the 20 s that a shutdown may take. By then every request was answered; who then neither ends
+his next one nor takes his answer is left.
+"""
 
 logger = structlog.get_logger(__name__)
 
@@ -88,10 +94,26 @@ async def run_server(app: ASGIApp, *, host: str, port: int) -> None:
     """Serve *app* until the process is told to stop."""
     server = make_server(app, host=host, port=port)
     loop = asyncio.get_running_loop()
+    told = asyncio.Event()
+    end: Callable[[], None] = server.stop
+
+    def stop() -> None:
+        end()
+        told.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, server.stop)
+        loop.add_signal_handler(number, stop)
     logger.info("http.serving", address=f"{host}:{port}")
-    await server.serve()
+    serving = loop.create_task(server.serve())
+    waiting = loop.create_task(told.wait())
+    await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    await asyncio.wait({serving}, timeout=GIVE_UP_SECONDS if told.is_set() else None)
+    if not serving.done():
+        logger.warning("http.left_clients")
+        serving.cancel()
+        return
+    serving.result()
     logger.info("http.stopped")
 
 

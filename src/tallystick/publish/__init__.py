@@ -7,7 +7,8 @@ This list is what others may use.
 from tallystick.outbox import register_topics
 from tallystick.publish.heads import Heads, PublishedHead
 from tallystick.publish.histories import history_file, newest_map
-from tallystick.publish.publisher import MAX_PROOFS, Publisher
+from tallystick.publish.proofs import MAX_PROOFS
+from tallystick.publish.publisher import Publisher
 from tallystick.publish.values import (
     FoundLeaf,
     GrowthProof,

@@ -25,6 +25,7 @@ Errors of publishing (log.md, sections 3.3, 4.4 and 6).
     ├── WitnessNotFoundError       the log has no such witness
     ├── WitnessConflictError       a conflict ends only after a clean audit
     ├── QuorumOutOfReachError      a policy wants more witnesses than there are
+    ├── WitnessBusyError           as many ask our witness at once as it takes
     ├── NoWitnessKeyError          our own witness has no name or no key
     ├── UnknownOriginError         our witness does not watch this log
     ├── UntrustedCheckpointError   no key that our witness trusts signed it
@@ -187,6 +188,12 @@ class NoWitnessKeyError(Error):
     """There is no witness here: it needs the setting WITNESS_NAME, and `tally witness key`."""
 
     kind = Kind.NOT_FOUND
+
+
+class WitnessBusyError(Error):
+    """The witness is asked by as many at once as it takes; try again later."""
+
+    kind = Kind.UNAVAILABLE
 
 
 class UnknownOriginError(Error):

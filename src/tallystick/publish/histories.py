@@ -27,7 +27,7 @@ from tallystick.publish.errors import (
 from tallystick.publish.heads import PublishedHead
 from tallystick.publish.publisher import Publisher
 from tallystick.publish.values import PUBLIC_SCHEMA, LeafProof, RowKey
-from tallystick.record import MalformedMessageError, parse_record
+from tallystick.record import MalformedMessageError, is_table_name, parse_record
 from tallystick.record.history import (
     MAX_SHOWN_LEAVES,
     HistoryFile,
@@ -89,8 +89,11 @@ def read_history(database: Database, head: PublishedHead, key: RowKey, *, prove:
         HistoryTooLargeError: The key has too many versions for one file.
         PrunedError: Some of its leaves were pruned.
         DamagedMapError: What is kept for the map does not lead to its root.
-        InvalidRequestError: *key* is the empty key, which is no row's.
+        InvalidRequestError: *key* is the empty key, which is no row's, or its table has a name
+            that no table has.
     """
+    if not is_table_name(record_table(key.table)):
+        raise InvalidRequestError("the table is not schema.table as PostgreSQL quotes it")
     if key.text == EMPTY_TABLE_KEY:
         raise InvalidRequestError("a history is of a key, and every key has a column")
     with database.transaction(isolation="repeatable read", read_only=True) as tx:

@@ -33,6 +33,8 @@ from tallystick.tlog import (
     prove_inclusion,
 )
 
+MAX_PROOFS: Final = 100
+"""Proofs in one answer: about 250 kB of JSON."""
 CACHE_SECONDS: Final = 60.0
 CACHE_ENTRIES: Final = 10_000
 """About 20 MB of proofs; who asks for more different ones a minute has them made anew."""

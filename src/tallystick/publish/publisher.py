@@ -15,18 +15,18 @@ from typing import Final
 
 import structlog
 
-from tallystick.db import Database, Transaction
+from tallystick.db import Database
 from tallystick.db.errors import DatabaseUnavailableError
-from tallystick.publish import proofs, store
+from tallystick.publish import leaves, proofs, store
 from tallystick.publish.errors import (
     CheckpointNotFoundError,
     LeafNotFoundError,
-    PrunedError,
     RootNotFoundError,
     TileNotFoundError,
 )
 from tallystick.publish.heads import Heads, PublishedHead, with_cosignatures
 from tallystick.publish.listener import HeadListener
+from tallystick.publish.proofs import MAX_PROOFS
 from tallystick.publish.tiles import TileCache, TileStore, edge_tiles, is_in_tree
 from tallystick.publish.values import (
     TRUNCATE_LETTER,
@@ -47,27 +47,19 @@ from tallystick.publish.values import (
 )
 from tallystick.seal.errors import InvalidRequestError
 from tallystick.tlog import (
-    TILE_WIDTH,
     Hash,
     LeafIndex,
     Tile,
     TlogProof,
     TreeSize,
     check_consistency,
-    format_entry_bundle,
     format_tlog_proof,
     parse_note,
 )
 
 MEGABYTE: Final = 1_000_000
-MAX_PROOFS: Final = 100
-"""Proofs in one answer: about 250 kB of JSON."""
 MAX_EQUAL_LEAVES: Final = 10_000
 """How far equal leaves are counted; beyond it the count stays there."""
-MAX_SEARCHED_LEAVES: Final = 10_000
-"""Leaves that one page of a search reads, so that it ends whatever is asked."""
-MAX_PAGE_BYTES: Final = 8_000_000
-"""Leaf bytes in one page of entries; 1,000 leaves of the greatest length would be 65 MB."""
 MAX_WAITED_FOR: Final = 100
 """Witnesses that health names; whoever has more of them behind knows enough."""
 DELETE_LETTER: Final = "D"
@@ -240,16 +232,7 @@ class Publisher:
         """
         assert tile.level == 0
         self._check_tile(head, tile)
-        first = tile.index * TILE_WIDTH
-        if first < head.minimum_index:
-            raise pruned(head)
-        leaves = self._database.read(
-            lambda tx: store.read_leaves(tx, head.log_id, first=first, end=first + tile.width)
-        )
-        if len(leaves) != tile.width:
-            # Leaves only ever go by pruning, which this head may not know of yet.
-            raise pruned(head)
-        return format_entry_bundle(leaves)
+        return self._database.read(lambda tx: leaves.read_bundle(tx, head, tile))
 
     def _check_tile(self, head: PublishedHead, tile: Tile) -> None:
         if not is_in_tree(tile, head.size):
@@ -353,7 +336,7 @@ class Publisher:
             )
         )
         if not indexes:
-            raise unknown_leaf(head, f"leaf of this hash in its tree of {of_size} leaves")
+            raise leaves.unknown_leaf(head, f"leaf of this hash in its tree of {of_size} leaves")
         return FoundLeaf(
             proof=self.prove_index(head, indexes[0], of_size),
             count=len(indexes),
@@ -375,10 +358,12 @@ class Publisher:
         """
         of_size = proofs.check_size(head, size)
         found = self._database.read(
-            lambda tx: indexes_of_row(tx, head, key, version=version, size=of_size)
+            lambda tx: leaves.indexes_of_row(tx, head, key, version=version, size=of_size)
         )
         if not found:
-            raise unknown_leaf(head, f"such leaf of this key in its tree of {of_size} leaves")
+            raise leaves.unknown_leaf(
+                head, f"such leaf of this key in its tree of {of_size} leaves"
+            )
         return self.prove_indexes(head, found, of_size)
 
     def log_of_row(
@@ -453,7 +438,7 @@ class Publisher:
             )
         )
         if not is_found and head.minimum_index:
-            raise unknown_leaf(head, "leaf of this hash")
+            raise leaves.unknown_leaf(head, "leaf of this hash")
         return is_found
 
     def find_root(self, head: PublishedHead, root: bytes) -> TreeSize | None:
@@ -496,23 +481,9 @@ class Publisher:
         Raises:
             PrunedError: The leaf at *first* was pruned.
         """
-        if first < head.minimum_index:
-            raise pruned(head)
-        if first >= head.size:
-            return []
-        found = self._database.read(
-            lambda tx: store.read_entries(
-                tx,
-                head.log_id,
-                first=first,
-                end=min(head.size, first + limit),
-                limit=limit,
-                max_bytes=MAX_PAGE_BYTES,
-            )
+        return self._database.read(
+            lambda tx: leaves.read_entries(tx, head, first=first, limit=limit)
         )
-        if not found or found[0].index != first:
-            raise pruned(head)
-        return found
 
     def entry(self, head: PublishedHead, index: int) -> store.Entry:
         """
@@ -583,7 +554,7 @@ class Publisher:
                 )
             if log.minimum_index:
                 # What it said of the row may be pruned, so an older log's word is not the last.
-                raise unknown_leaf(log, f"leaf of this key in its tree of {log_size} leaves")
+                raise leaves.unknown_leaf(log, f"leaf of this key in its tree of {log_size} leaves")
         raise LeafNotFoundError(f"log {head.log_name} knows no row of this key at size {of_size}")
 
     def search(
@@ -599,14 +570,9 @@ class Publisher:
 
         At most 10,000 leaves are read for one page: it may be empty and yet not the last.
         """
-        upper = head.size if before is None else max(0, min(before, head.size))
-        first = max(head.minimum_index, upper - MAX_SEARCHED_LEAVES)
-        found = self._database.read(
-            lambda tx: store.search(tx, head.log_id, wanted, first=first, before=upper, limit=limit)
+        return self._database.read(
+            lambda tx: leaves.search(tx, head, wanted, before=before, limit=limit)
         )
-        reached = found[-1].index if len(found) == limit else first
-        at_end = reached <= head.minimum_index
-        return SearchPage(tuple(found), None if at_end else LeafIndex(reached))
 
     def _readable_chain(
         self, head: PublishedHead, may_follow: Callable[[PublishedHead], bool]
@@ -617,40 +583,3 @@ class Publisher:
                 break
             chain.insert(0, before)
         return chain
-
-
-def unknown_leaf(head: PublishedHead, what: str) -> LeafNotFoundError | PrunedError:
-    """Return that the log has no such leaf; of a pruned log nobody can say that."""
-    if head.minimum_index:
-        return PrunedError(
-            f"log {head.log_name} keeps no {what}, and has pruned entries below"
-            f" {head.minimum_index}"
-        )
-    return LeafNotFoundError(f"log {head.log_name} has no {what}")
-
-
-def pruned(head: PublishedHead) -> PrunedError:
-    """Return the error that says from which index on the log still has its entries."""
-    return PrunedError(f"log {head.log_name} has pruned entries below {head.minimum_index}")
-
-
-def indexes_of_row(
-    tx: Transaction, head: PublishedHead, key: RowKey, *, version: str | LeafIndex, size: TreeSize
-) -> list[LeafIndex]:
-    """
-    Return the indexes of a row's leaves that *version* names, none where there are none.
-
-    Raises:
-        InvalidRequestError: *version* is not last, first, all or an index.
-    """
-    match version:
-        case "last":
-            last = store.last_index_of_key(tx, head.log_id, key, size=size)
-            return [] if last is None else [last]
-        case "first" | "all":
-            limit = 1 if version == "first" else MAX_PROOFS
-            return store.indexes_of_key(tx, head.log_id, key, size=size, limit=limit)
-        case int():
-            return [version] if store.is_index_of_key(tx, head.log_id, key, version) else []
-        case _:
-            raise InvalidRequestError("version is last, first, all or an index")

@@ -73,6 +73,7 @@ from tallystick.record.record import (
     format_record,
     format_whole_record,
     is_log_name,
+    is_table_name,
     parse_record,
     row_key,
 )
@@ -122,6 +123,7 @@ __all__ = [
     "format_record",
     "format_whole_record",
     "is_log_name",
+    "is_table_name",
     "load_signer",
     "load_signers",
     "make_signer",

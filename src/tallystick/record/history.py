@@ -15,7 +15,7 @@ from typing import Any, Final
 from tallystick.record.errors import MalformedMessageError, UncanonicalValueError
 from tallystick.record.key_index import ENTRY_BYTES
 from tallystick.record.messages import parse_tagged, tagged
-from tallystick.record.record import MAX_LEAF_BYTES
+from tallystick.record.record import MAX_LEAF_BYTES, is_table_name
 from tallystick.record.shape import read_list, read_number, read_object, read_text
 from tallystick.record.tags import HISTORY_TAG
 from tallystick.tlog.tree import HASH_BYTES, MAX_PROOF_HASHES, Hash, LeafIndex
@@ -139,9 +139,13 @@ def _read_history(value: Any) -> HistoryFile:
     key = read_list(members["key"], what="key", error=error)
     if not key or not all(isinstance(part, str) for part in key):
         raise error("the key is not one or more texts")
+    # Under a name that no record can have, every key would be shown to be absent.
+    table = read_text(members["table"], what="table", error=error)
+    if not is_table_name(table):
+        raise error("table is not schema.table as PostgreSQL quotes it")
     genesis = members["genesis"]
     history = HistoryFile(
-        table=read_text(members["table"], what="table", error=error),
+        table=table,
         key=tuple(key),
         note=read_text(members["note"], what="note", error=error),
         map=_read_leaf(members["map"]),

@@ -182,6 +182,11 @@ def is_log_name(text: str) -> bool:
     return _LOG_NAME.fullmatch(text) is not None
 
 
+def is_table_name(text: str) -> bool:
+    """Whether *text* names a table as records do: its schema too, and quoted by PostgreSQL."""
+    return _TABLE_NAME.fullmatch(text) is not None
+
+
 def _members_of(change: Change) -> dict[str, Any]:
     members: dict[str, Any] = {
         "log": change.log,
@@ -311,7 +316,7 @@ def _read_table(value: Any, *, is_optional: bool) -> str | None:
     if value is None and is_optional:
         return None
     name = read_text(value, what="table", error=MalformedRecordError)
-    if not _TABLE_NAME.fullmatch(name):
+    if not is_table_name(name):
         raise MalformedRecordError("table is not schema.table as PostgreSQL quotes it")
     return name
 

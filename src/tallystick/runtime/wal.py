@@ -22,7 +22,14 @@ from tallystick.seal.audit.repair import reconcile_and_mend
 from tallystick.seal.errors import BusyReaderError
 from tallystick.seal.sources import run_backfills
 from tallystick.seal.sources.store import mendable_wal_sources
-from tallystick.seal.wal import ReadResult, WalLag, WalReader, is_needed, lag
+from tallystick.seal.wal import (
+    ReadResult,
+    WalLag,
+    WalReader,
+    drop_unneeded_slot,
+    is_needed,
+    lag,
+)
 
 LOOK_SECONDS: Final = 1.0
 FIRST_PAUSE_SECONDS: Final = 0.5
@@ -39,9 +46,12 @@ def read_wal(database: Database, stop: threading.Event, *, limit_bytes: int) -> 
 def read_if_needed(database: Database, stop: threading.Event, *, limit_bytes: int) -> None:
     """Read until *stop* or an error, if a source is captured from the WAL and nobody reads yet."""
     with database.transaction(read_only=True) as tx:
-        if not is_needed(tx):
-            return
-        tell_lag(lag(tx), limit_bytes)
+        needed = is_needed(tx)
+        tell_lag(lag(tx) if needed else None, limit_bytes)
+    if not needed:
+        if drop_unneeded_slot(database.url):
+            logger.info("wal.ended", process="worker")
+        return
     try:
         reader = WalReader(database.url)
     except BusyReaderError:
@@ -81,6 +91,7 @@ def tend_once(database: Database, stop: threading.Event, *, limit_bytes: int) ->
 def tell_lag(behind: WalLag | None, limit_bytes: int) -> None:
     """Set the measure, and warn where the slot keeps more WAL than it may."""
     if behind is None:
+        metrics.WAL_LAG_BYTES.set(0)
         return
     metrics.WAL_LAG_BYTES.set(behind.bytes)
     if behind.bytes > limit_bytes:

@@ -22,6 +22,7 @@ AUDITS: Final = 20
 """Audits on one page; with what each found it is a screen or two."""
 FINDINGS: Final = 50
 """Findings shown of each; `GET /logs/{log}/findings` has all of them."""
+FOUND: Final = "findings"
 NEWEST: Final = 2**63 - 1
 MAX_DIGITS: Final = 18
 """Fewer than a bigint may have, so that every such number is one."""
@@ -64,8 +65,8 @@ class AuditLine:
 
     @property
     def facts(self) -> list[tuple[str, str]]:
-        """The counts as names and texts, in their order."""
-        return list(flatten(self.counts))
+        """The counts as names and texts, by name; what was found stands behind the rest."""
+        return sorted(flatten(self.counts), key=lambda fact: (fact[0].startswith(FOUND), fact))
 
 
 @dataclass(frozen=True, slots=True)

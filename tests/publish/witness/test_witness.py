@@ -8,15 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import httpx
+import psycopg
 import pytest
 
 from tallystick.db.errors import AppendOnlyError
+from tallystick.http.routes import witness as route
 from tallystick.publish.errors import (
     InvalidWitnessError,
     NoWitnessKeyError,
     WitnessRollbackError,
 )
 from tallystick.publish.witness import create_witness_key, list_watched, origin_hash, watch_log
+from tallystick.publish.witness import witness as witness_module
 from tallystick.record import cosignature_verifier, ed25519_verifier
 from tallystick.tlog import (
     EMPTY_ROOT,
@@ -273,3 +276,54 @@ def test_the_database_keeps_the_memory(witness: Running) -> None:
             tx.connection.execute(f"UPDATE tally.witnessed_logs SET {change}")
     with pytest.raises(AppendOnlyError):
         witness.builder.execute("DELETE FROM tally.witnessed_logs")
+
+
+def test_whoever_brings_nothing_new_is_cheap(
+    witness: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checkpoints sent again, by anybody, take no lock and no signature, and write nothing."""
+    three, nine = SealedLog(leaves(3)), SealedLog(leaves(9))
+    fork = SealedLog(leaves(9, "fork"))
+    assert ask(witness, request(three, 0)).status_code == 200
+    first = ask(witness, request(nine, 3))
+    with psycopg.connect(witness.builder.url) as holding:
+        # Whoever would lock the row now waits until the statement is given up.
+        holding.execute("SELECT FROM tally.witnessed_logs FOR UPDATE")
+        again = ask(witness, request(nine, 9))
+        assert (again.status_code, again.content) == (200, first.content)
+        assert ask(witness, request(three, 0)).content == b"9\n"
+        assert ask(witness, request(nine, 3)).content == b"9\n"
+        forked = AddCheckpoint(TreeSize(9), (), fork.note())
+        assert ask(witness, format_add_checkpoint(forked)).status_code == 422
+    # A client that wants a newer time gets one, a little later.
+    monkeypatch.setattr(witness_module, "REPEAT_SECONDS", 0)
+    assert ask(witness, request(nine, 9)).status_code == 200
+
+
+def test_a_signature_counts_once(witness: Running) -> None:
+    """The same signature many times over is verified and kept once; so are two keys of a log."""
+    second = log_signer(secret=b"2" * 32)
+    with witness.builder.database.transaction() as tx:
+        watch_log(tx, [VKEY, format_verifier_key(second.verifier_key)])
+    log = SealedLog(leaves(3))
+    [own] = log.note().signatures
+    [other] = sign_note(log.note().text, [second]).signatures
+    many = Note(log.note().text, (own, other) * 32)
+    answer = ask(witness, format_add_checkpoint(AddCheckpoint(TreeSize(0), (), many)))
+    assert answer.status_code == 200
+    known = witness.anonymous.get(f"/api/v1/witness/{origin_hash(ORIGIN)}/checkpoint")
+    assert parse_note(known.content).signatures[:-1] == (own, other)
+    # Either key is enough.
+    alone = Note(log.note().text, (other,))
+    answer = ask(witness, format_add_checkpoint(AddCheckpoint(TreeSize(3), (), alone)))
+    assert answer.status_code == 200
+
+
+def test_only_so_many_are_worked_on_at_once(
+    witness: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond what a server works on at once it is 503: a crowd does not keep readers waiting."""
+    monkeypatch.setattr(route, "MAX_AT_ONCE", 0)
+    answer = ask(witness, request(SealedLog(leaves(3)), 0))
+    assert (answer.status_code, answer.json()["code"]) == (503, "witness_busy")
+    assert not route.UNDER_WAY

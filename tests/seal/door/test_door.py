@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from tallystick.db.errors import DatabaseUnavailableError
-from tallystick.seal.door import Door, Push, door
+from tallystick.seal.door import Door, Push, append_entry, door
 from tallystick.seal.door.door import MAX_GROUP, MAX_GROUP_BYTES, cut_groups
 from tallystick.seal.errors import (
     DoorClosedError,
@@ -266,3 +266,75 @@ def test_groups_are_bounded_and_in_order() -> None:
         order = [push.caller for group in groups for push in group if push.log_id == log_id]
         assert order == list(range(log_id, 5_000, 2))
     assert list(cut_groups([])) == []
+
+
+def test_strangers_notifications_are_passed_over(bench: LogBench) -> None:
+    """NOTIFY has no rights: whatever a stranger puts into a channel, the door goes on."""
+    with psycopg.connect(bench.url, autocommit=True) as stranger, Callers(bench) as callers:
+        callers.push(b"a")
+        wait_until(lambda: count_waiting(bench) > 0)
+        for payload in ("", "x", "1:", "٣:٣", f"1:{'9' * 5000}", f"{'9' * 5000}:1", "1:2:3"):
+            stranger.execute("SELECT pg_notify('tally_checkpoint', %s)", (payload,))
+        callers.push(b"b")
+        wait_until(lambda: count_waiting(bench) > 1)
+        bench.seal_all()
+        assert callers.await_answers(2) == {b"a": 0, b"b": 1}
+
+
+def test_a_log_that_is_not_open_yet_holds_up_nobody(bench: LogBench) -> None:
+    """A log that plain SQL inserted has no checkpoint before it is opened; others are answered."""
+    [(plain,)] = sql(
+        bench.url,
+        "INSERT INTO tally.verification_logs (log_name, accepts_entries) VALUES ('plain', true)"
+        " RETURNING log_id",
+    )
+    with Callers(bench) as callers:
+        callers.push(b"waits", log_id=plain)
+        callers.push(b"a")
+        wait_until(lambda: count_waiting(bench) > 0)
+        bench.seal_all()
+        assert callers.await_answers(1) == {b"a": 0}
+
+
+def test_an_open_transaction_holds_up_its_log_alone(bench: LogBench, tmp_path: Path) -> None:
+    """While a stranger's transaction holds one log, its pushes are busy and others' sealed."""
+    held = make_bench(bench.url, tmp_path / "keys", "held", accepts_entries=True)
+    with held.database.transaction() as tx, Callers(bench) as callers:
+        append_entry(tx, "held", b"x", deduplicate=True)
+        callers.push(b"same", log_id=held.log.log_id, deduplicate=True)
+        callers.push(b"a")
+        wait_until(lambda: count_waiting(bench) > 0)
+        bench.seal_all()
+        answers = callers.await_answers(2)
+        assert (type(answers[b"same"]), answers[b"a"]) == (LogBusyError, 0)
+        # For a moment nobody waits for it at all.
+        callers.push(b"again", log_id=held.log.log_id)
+        assert "nothing was queued" in str(callers.await_answers(3)[b"again"])
+    held.database.close()
+
+
+def test_a_process_holds_only_so_many_bytes(
+    bench: LogBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Entries count until they are queued; then their bytes are let go, though they still wait."""
+    monkeypatch.setattr(door, "MAX_HELD_BYTES", 100)
+    callers = Callers(bench)
+    callers.push(b"a" * 60, b"b" * 60)
+    with pytest.raises(LogBusyError):
+        callers.push(b"c")
+    with callers:
+        wait_until(lambda: count_waiting(bench) == 2)
+        wait_until(lambda: not callers.door._held_bytes)
+        callers.push(b"c")
+        wait_until(lambda: count_waiting(bench) == 3)
+        bench.seal_all()
+        assert len(callers.await_answers(3)) == 3
+
+
+def test_a_door_that_never_opened_leaves_nothing_behind(bench: LogBench) -> None:
+    """A door that is made and not opened holds no socket, and closes without a thread."""
+    closed = Callers(bench).door
+    assert (closed._bell, closed._rope) == (None, None)
+    closed.stop()
+    with pytest.raises(DoorClosedError):
+        closed.push(Push(bench.log.log_id, b"a", False, "nobody"))

@@ -178,6 +178,14 @@ def test_what_is_refused_leaves_nothing(
     assert list(bench.keys.directory.glob("*.head")) == []
 
 
+def test_a_view_is_not_imported(bench: Bench) -> None:
+    """The functions in a view would run with the importer's rights: it is refused by name."""
+    bench.sql("CREATE VIEW seen AS SELECT * FROM merkle_log")
+    with pytest.raises(UnsupportedSourceError) as raised:
+        bench.take(table="seen")
+    assert raised.value.evidence["reason"] == "view"
+
+
 def test_a_log_is_imported_once(bench: Bench) -> None:
     """A name that is taken is refused, and the log of that name stays as it is."""
     bench.take()

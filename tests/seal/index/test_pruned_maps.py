@@ -92,7 +92,7 @@ def test_what_the_map_does_not_cover_is_not_pruned(mapped: Mapped, tmp_path: Pat
     with pytest.raises(PrunedError):
         mapped.history("payment", "1")
     absent = check_history(mapped.history("payment", "9999"), policy=mapped.policy())
-    assert (() , done.tree_size) == (absent.versions, absent.map_size)
+    assert ((), done.tree_size) == (absent.versions, absent.map_size)
 
 
 def test_pruning_waits_for_the_first_map_where_one_is_wanted(

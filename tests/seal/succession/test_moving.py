@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
+from tallystick.seal.audit import reconcile_source
+from tallystick.seal.audit import store as audits
 from tallystick.seal.errors import (
     LogFrozenError,
     SourceExistsError,
@@ -30,6 +33,10 @@ if TYPE_CHECKING:
     from tallystick.seal.sources import Source
     from tests.seal.succession.conftest import Line
 
+WAITING = (
+    "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    " AND datname = current_database()"
+)
 TRIGGERS = (
     "SELECT count(*), count(*) FILTER (WHERE tgenabled <> 'D') FROM pg_trigger"
     " WHERE tgrelid = 'payment'::regclass AND NOT tgisinternal"
@@ -223,6 +230,56 @@ def test_a_source_that_moved_away_is_not_backfilled(line):
         source = get_source(tx, "one", "payment")
     move(line, "payment", "one", "other")
     assert run_backfill(line.bench.database, source.source_no).rows_queued == 0
+
+
+def test_what_cannot_be_locked_is_not(line):
+    """What is polled moves untouched, be it a kind of table on which there is no lock."""
+    line.run("CREATE TABLE orders (id bigint)")
+    line.run("CREATE MATERIALIZED VIEW heap AS SELECT id FROM orders")
+    attach(line.bench, "heap", order_column="id", key=["id"])
+    other_log(line)
+    line.succeed("one", "two")
+    with pytest.raises(SourceNotFoundError):
+        move(line, "heap", "two", "other")
+    line.run("INSERT INTO orders VALUES (1); REFRESH MATERIALIZED VIEW heap")
+    Poller(line.bench.database).run_once()
+    line.seal("one", "two")
+    assert line.changes("one", "two") == [("two", "public.heap", "insert", "1")]
+
+
+def test_a_reconcile_under_way_queues_nothing_behind_a_move(line):
+    """What a reconcile finds while its table moves is left to the new log, and not lost."""
+    line.run("CREATE TABLE orders (id bigint PRIMARY KEY); INSERT INTO orders VALUES (1)")
+    attach(line.bench, "orders", order_column="id")
+    Poller(line.bench.database).run_once()
+    line.seal("one")
+    line.run("DELETE FROM orders")
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(line.bench.url) as holder:
+        holder.execute("LOCK TABLE orders")
+        late = pool.submit(reconcile_source, line.bench.database, "one", "orders")
+        wait_until(lambda: line.run(WAITING) == [(1,)])
+        line.succeed("one", "two")
+        holder.rollback()
+        with pytest.raises(SourceNotFoundError):
+            late.result()
+    line.seal("one", "two")
+    assert line.status("one") == "frozen"
+    assert reconcile_source(line.bench.database, "two", "orders").queued == 1
+    line.seal("two")
+    line.audit("one", "two")
+
+
+def test_a_repair_under_way_queues_nothing_behind_a_move(line):
+    """A repair that gets its table once that has moved leaves the old log as it is."""
+    line.run("INSERT INTO payment VALUES (1, 'a')")
+    line.seal("one")
+    line.run("ALTER TABLE payment DISABLE TRIGGER USER; UPDATE payment SET note = 'b'")
+    with line.bench.database.transaction() as tx:
+        source = get_source(tx, "one", "payment")
+    line.succeed("one", "two")
+    with line.bench.database.transaction() as tx:
+        assert audits.repair_rows(tx, source.source_no, ['["1"]']) == 0
+    assert line.findings("two") == [("row_changed", '["1"]')]
 
 
 def test_a_polled_table_moves_with_its_cursor(line):

@@ -17,7 +17,7 @@ from tallystick.seal.errors import (
     LogNotFoundError,
     SourceBusyError,
 )
-from tallystick.seal.logs import create_house_logs, create_log, freeze_log
+from tallystick.seal.logs import create_house_logs, create_key, create_log, freeze_log
 from tallystick.seal.succession import find_successor, succeed_log
 from tallystick.tlog import (
     Hash,
@@ -239,6 +239,15 @@ def test_succession_is_idempotent_and_refused_by_name(line):
     assert line.status("taken") == "frozen"
     with pytest.raises(LogFrozenError):
         line.succeed("taken", "after")
+
+
+def test_a_log_without_a_head_is_not_continued(line):
+    """A log that was plainly inserted has nothing that a genesis could name, and no key yet."""
+    line.run("INSERT INTO tally.verification_logs (log_name) VALUES ('plain')")
+    with pytest.raises(InvalidLogError, match="opens it first"):
+        line.succeed("plain", "next")
+    with pytest.raises(InvalidLogError), line.bench.database.transaction() as tx:
+        create_key(tx, "plain", keys=line.bench.keys)
 
 
 def test_a_locked_table_delays_nobody_for_long(line):

@@ -94,9 +94,14 @@ def history_summary(verified: VerifiedHistory) -> list[str]:
         lines.append(f"ESTABLISHED: these are all {count} versions of {what}; it is {state}.")
     else:
         lines.append(f"ESTABLISHED: the log has no record of {what}.")
+        lines.append(
+            "Names and values are as PostgreSQL writes them: any other spelling is absent."
+        )
     lines.append(f"Not shown: leaves from {verified.map_size} on; that the map is the leaves' own,")
     lines.append("which whoever audits the whole log recomputes.")
-    if verified.predecessor is not None and verified.predecessor["origin"] is not None:
+    if verified.predecessor is None:
+        lines.append("Not shown: whether the log continues another, which had to be asked too.")
+    elif verified.predecessor["origin"] is not None:
         lines.append(f"The log continues {verified.predecessor['origin']}: ask that one too.")
     return lines
 

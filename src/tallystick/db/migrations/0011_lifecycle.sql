@@ -49,11 +49,11 @@ BEGIN
   IF log.control_leaves THEN
     IF log.predecessor_log_id IS NOT NULL THEN
       -- New here: the head that a failed predecessor also signed, where its failure knows one.
-      SELECT jsonb_build_object('origin', h.origin, 'size', h.tree_size, 'root', encode(h.root_hash, 'hex'))
+      SELECT jsonb_build_object('origin', p.origin, 'size', h.tree_size, 'root', encode(h.root_hash, 'hex'))
         || CASE WHEN p.failure -> 'fork' <> 'null' THEN jsonb_build_object('fork', p.failure -> 'fork') ELSE '{}' END
       INTO predecessor
-      FROM tally.log_heads AS h INNER JOIN tally.verification_logs AS p ON p.log_id = h.log_id
-      WHERE h.log_id = log.predecessor_log_id;
+      FROM tally.verification_logs AS p LEFT JOIN tally.log_heads AS h ON h.log_id = p.log_id
+      WHERE p.log_id = log.predecessor_log_id;
     END IF;
     PERFORM tally.queue_control(p_log_id, NULL, 'genesis', predecessor);
   END IF;

@@ -4,7 +4,8 @@
 -- generated here. They take a message apart where it lies, so no row passes through anything but SQL. Whoever reads, and
 -- where he stands, is `wal_positions`; the position moves in the transaction that queues the rows before it.
 --
--- Changed here: via_word knows `w`, wanted_triggers wants none for sources that have another capture.
+-- Changed here: via_word knows `w`, wanted_triggers wants none for sources that have another capture, rebind_source_v1 knows a
+-- restored table that has no triggers by its publication.
 
 ALTER TYPE tally.capture_mode ADD VALUE IF NOT EXISTS 'wal';
 
@@ -21,6 +22,7 @@ CREATE TABLE tally.wal_positions (
   epoch integer NOT NULL CONSTRAINT epoch_is_counted CHECK (epoch > 0),
   system_identifier text COLLATE "C" NOT NULL,
   position pg_lsn NOT NULL,
+  publication oid,
   moved_at timestamptz NOT NULL DEFAULT tally.clock(),
   opened_at timestamptz NOT NULL DEFAULT tally.clock()
 );
@@ -29,18 +31,34 @@ SELECT tally.describe('tally.wal_positions', 'How far the WAL has been read: one
   "epoch": "How often the slot has been made; a new one leaves a gap in every source.",
   "system_identifier": "The server on which the slot was made.",
   "position": "End of the last commit whose rows are queued: in the same transaction as they.",
+  "publication": "The publication that the slot is read through; NULL: there was none.",
   "moved_at": "When it moved.",
   "opened_at": "When this slot was made."}');
 
 CREATE TABLE tally.wal_tables (
   relation oid PRIMARY KEY,
   identity_before text COLLATE "C" NOT NULL,
+  membership oid,
   noted_at timestamptz NOT NULL DEFAULT tally.clock()
 );
-SELECT tally.describe('tally.wal_tables', 'Which replica identity a table had before it was captured from the WAL.', '{
+SELECT tally.describe('tally.wal_tables', 'Which tables are captured from the WAL: their replica identity before, and their membership in the publication.', '{
   "relation": "The table, or a descendant.",
   "identity_before": "DEFAULT, NOTHING, FULL or USING INDEX name: what detaching gives back.",
+  "membership": "Its row in pg_publication_rel: a table that left the publication and came back has another.",
   "noted_at": "When it was noted."}');
+
+CREATE TABLE tally.wal_breaks (
+  source_no integer NOT NULL REFERENCES tally.verification_sources (source_no) ON DELETE RESTRICT,
+  code text COLLATE "C" NOT NULL,
+  message text NOT NULL,
+  noted_at timestamptz NOT NULL DEFAULT tally.clock(),
+  PRIMARY KEY (source_no, code)
+);
+SELECT tally.describe('tally.wal_breaks', 'Sources that reading has broken, until that is written into their rows: whoever waits for the reader may hold those.', '{
+  "source_no": "The source.",
+  "code": "What broke it.",
+  "message": "The same in words: the gap leaf says them.",
+  "noted_at": "When it was noted, in the transaction that left the changes out."}');
 
 CREATE OR REPLACE FUNCTION tally.via_word(p_via text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog
@@ -368,27 +386,77 @@ LANGUAGE sql STABLE SET search_path = pg_catalog
 AS $$ SELECT 'tally_' || d.oid FROM pg_database AS d WHERE d.datname = current_database() $$;
 COMMENT ON FUNCTION tally.wal_slot() IS 'The name of this database''s slot.';
 
+CREATE FUNCTION tally.note_wal_break_v1(p_source_no integer, p_code text, p_message text) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog
+AS $$
+  INSERT INTO tally.wal_breaks (source_no, code, message) VALUES (p_source_no, p_code, p_message) ON CONFLICT (source_no, code) DO NOTHING
+$$;
+COMMENT ON FUNCTION tally.note_wal_break_v1(integer, text, text) IS
+  'Notes that changes of a source were read and left out, without a lock on its row: who waits for the reader may hold that.';
+
+CREATE FUNCTION tally.apply_wal_breaks_v1() RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog
+AS $$
+DECLARE
+  found record;
+  applied bigint := 0;
+BEGIN
+  FOR found IN
+    SELECT s.source_no, s.log_id, s.status, b.code, b.message FROM tally.wal_breaks AS b
+    INNER JOIN tally.verification_sources AS s ON s.source_no = b.source_no
+    ORDER BY b.source_no, b.noted_at FOR NO KEY UPDATE OF s SKIP LOCKED
+  LOOP
+    IF found.status <> 'detached' THEN
+      PERFORM tally.break_source_v1(found.source_no, jsonb_build_object('code', found.code, 'message', found.message), found.message);
+    ELSE
+      -- A source that ended stays so; its log has not frozen yet, for that waits for us.
+      PERFORM tally.queue_control(found.log_id, found.source_no, 'gap', jsonb_build_object(
+        'problem', found.message, 'since', NULL, 'found', tally.time_text(tally.clock())));
+    END IF;
+    IF found.code = 'wal_lost' THEN
+      UPDATE tally.verification_sources AS s SET wal_epoch = w.epoch, wal_from = '0/0', wal_until = CASE WHEN found.status = 'detached' THEN '0/0'::pg_lsn END
+      FROM tally.wal_positions AS w WHERE s.source_no = found.source_no AND w.slot_name = tally.wal_slot();
+    END IF;
+    DELETE FROM tally.wal_breaks AS b WHERE b.source_no = found.source_no AND b.code = found.code;
+    applied := applied + 1;
+  END LOOP;
+  RETURN applied;
+END $$;
+COMMENT ON FUNCTION tally.apply_wal_breaks_v1() IS 'Breaks the sources of which that was noted, but for those that somebody holds just now; how many.';
+
+CREATE FUNCTION tally.wal_publication() RETURNS oid
+LANGUAGE sql STABLE SET search_path = pg_catalog
+AS $$ SELECT p.oid FROM pg_publication AS p WHERE p.pubname = 'tally' $$;
+COMMENT ON FUNCTION tally.wal_publication() IS 'The publication that changes are read through; NULL where there is none.';
+
 CREATE FUNCTION tally.open_wal_v1(p_system text, p_position pg_lsn, p_reason text) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog
 AS $$
 DECLARE
-  new_epoch integer;
-  source record;
-BEGIN
-  INSERT INTO tally.wal_positions AS w (slot_name, epoch, system_identifier, position)
-  VALUES (tally.wal_slot(), (SELECT coalesce(max(o.epoch), 0) + 1 FROM tally.wal_positions AS o), p_system, p_position)
-  ON CONFLICT (slot_name) DO UPDATE
-  SET epoch = excluded.epoch, system_identifier = p_system, position = p_position, moved_at = tally.clock(), opened_at = tally.clock()
-  RETURNING w.epoch INTO new_epoch;
   -- A restored dump brings the row of the database that it was made of.
+  is_copy CONSTANT boolean := EXISTS (SELECT FROM tally.wal_positions AS w WHERE w.slot_name <> tally.wal_slot());
+  position_before CONSTANT pg_lsn := (SELECT max(w.position) FROM tally.wal_positions AS w);
+  new_epoch integer;
+BEGIN
+  INSERT INTO tally.wal_positions AS w (slot_name, epoch, system_identifier, position, publication)
+  VALUES (tally.wal_slot(), (SELECT coalesce(max(o.epoch), 0) + 1 FROM tally.wal_positions AS o), p_system, p_position, tally.wal_publication())
+  ON CONFLICT (slot_name) DO UPDATE
+  SET epoch = excluded.epoch, system_identifier = p_system, position = p_position, publication = excluded.publication,
+      moved_at = tally.clock(), opened_at = tally.clock()
+  RETURNING w.epoch INTO new_epoch;
   DELETE FROM tally.wal_positions AS w WHERE w.slot_name <> tally.wal_slot();
-  FOR source IN
-    SELECT s.source_no FROM tally.verification_sources AS s
-    WHERE s.capture::text = 'wal' AND s.status IN ('backfilling', 'active', 'broken') AND s.wal_epoch < new_epoch ORDER BY s.source_no
-  LOOP
-    PERFORM tally.break_source_v1(source.source_no, jsonb_build_object('code', 'wal_lost', 'message', p_reason), p_reason);
-    UPDATE tally.verification_sources SET wal_epoch = new_epoch, wal_from = '0/0' WHERE source_no = source.source_no;
-  END LOOP;
+  DELETE FROM tally.wal_tables AS t WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation);
+  PERFORM tally.note_wal_break_v1(s.source_no, 'wal_lost',
+    CASE WHEN is_copy THEN 'the database was copied or restored, and its replication slot stayed behind' ELSE p_reason END)
+  FROM tally.verification_sources AS s
+  WHERE s.capture::text = 'wal' AND s.wal_epoch < new_epoch AND (
+    s.status IN ('backfilling', 'active', 'broken')
+    -- One that ended, and whose last changes were still to be read.
+    OR s.status = 'detached' AND s.wal_until > position_before);
+  -- Places of another server mean nothing here.
+  UPDATE tally.verification_sources AS s SET wal_from = '0/0'
+  WHERE s.capture::text = 'wal' AND s.wal_epoch IS NULL AND s.wal_from IS NOT NULL AND s.status <> 'detached';
+  PERFORM tally.apply_wal_breaks_v1();
   PERFORM tally.adopt_wal_v1();
   RETURN new_epoch;
 END $$;
@@ -396,17 +464,33 @@ COMMENT ON FUNCTION tally.open_wal_v1(text, pg_lsn, text) IS
   'Notes a slot that was made just now. What committed before it is not read: each source that an earlier slot served breaks with a gap leaf.';
 
 CREATE FUNCTION tally.adopt_wal_v1() RETURNS bigint
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog
 AS $$
-  -- Rows keyed by themselves are counted, so those start where their table was locked and queued (start_wal_v1).
-  WITH adopted AS (
+DECLARE
+  source record;
+  adopted bigint := 0;
+BEGIN
+  -- Who holds a source may be waiting for the reader that calls us: such a one is adopted at the next look.
+  FOR source IN
+    SELECT s.source_no, s.status, s.key_columns FROM tally.verification_sources AS s
+    WHERE s.capture::text = 'wal' AND s.relation IS NOT NULL AND s.wal_epoch IS NULL AND s.status <> 'detached'
+    ORDER BY s.source_no FOR NO KEY UPDATE SKIP LOCKED
+  LOOP
+    -- Rows keyed by themselves are counted, so those start where their table was locked and queued (start_wal_v1).
     UPDATE tally.verification_sources AS s
-    SET wal_epoch = w.epoch, wal_from = CASE WHEN s.key_columns = '{}' THEN NULL ELSE '0/0'::pg_lsn END
-    FROM tally.wal_positions AS w
-    WHERE w.slot_name = tally.wal_slot() AND s.capture::text = 'wal' AND s.relation IS NOT NULL AND s.wal_epoch IS NULL AND s.status = 'backfilling'
-    RETURNING s.source_no)
-  SELECT count(*) FROM adopted
-$$;
+    SET wal_epoch = w.epoch,
+        wal_from = CASE WHEN s.key_columns = '{}' AND s.status = 'backfilling' THEN NULL ELSE coalesce(s.wal_from, '0/0') END
+    FROM tally.wal_positions AS w WHERE w.slot_name = tally.wal_slot() AND s.source_no = source.source_no;
+    IF FOUND THEN
+      adopted := adopted + 1;
+      IF source.status <> 'backfilling' THEN
+        -- It broke before any slot served it, so no backfill will come to its rows.
+        PERFORM tally.note_wal_break_v1(source.source_no, 'wal_lost', 'no replication slot served it yet');
+      END IF;
+    END IF;
+  END LOOP;
+  RETURN adopted;
+END $$;
 COMMENT ON FUNCTION tally.adopt_wal_v1() IS 'From now on the slot serves the sources that were added since it was made; how many.';
 
 CREATE FUNCTION tally.start_wal_v1(p_source_no integer, p_from pg_lsn) RETURNS void
@@ -417,16 +501,43 @@ COMMENT ON FUNCTION tally.start_wal_v1(integer, pg_lsn) IS
 
 CREATE FUNCTION tally.stop_wal_v1(p_source_no integer) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog
-AS $$ UPDATE tally.verification_sources SET wal_until = pg_current_wal_insert_lsn() WHERE source_no = p_source_no $$;
+AS $$
+  UPDATE tally.verification_sources SET wal_until = least(wal_until, pg_current_wal_insert_lsn()) WHERE source_no = p_source_no
+$$;
 COMMENT ON FUNCTION tally.stop_wal_v1(integer) IS 'A detached source ends here; the caller holds the lock that keeps its table''s writers out.';
 
 CREATE FUNCTION tally.choose_wal_v1(p_source_no integer) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog
 AS $$
 BEGIN
-  UPDATE tally.verification_sources SET capture = 'wal' WHERE source_no = p_source_no AND relation IS NULL;
+  -- What committed before is among its rows, or another source's to record; rows without a key begin in start_wal_v1.
+  UPDATE tally.verification_sources SET capture = 'wal', wal_from = pg_current_wal_insert_lsn()
+  WHERE source_no = p_source_no AND relation IS NULL;
 END $$;
-COMMENT ON FUNCTION tally.choose_wal_v1(integer) IS 'A source that is not installed yet is to be captured from the WAL.';
+COMMENT ON FUNCTION tally.choose_wal_v1(integer) IS
+  'A source that is not installed yet is to be captured from the WAL, from here on; the caller holds the lock that keeps its table''s writers out.';
+
+CREATE OR REPLACE FUNCTION tally.rebind_source_v1(p_source_no integer, p_relation oid) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog
+AS $$
+BEGIN
+  -- A dump that is restored gives every table another oid. Its triggers come with it, or its place in the publication, and only
+  -- a table that carries this source's own is the one that was sealed: another under the name stays what it is.
+  UPDATE tally.verification_sources AS s
+  SET relation = p_relation, covered_relations = ARRAY(SELECT tally.table_members(p_relation))
+  WHERE s.source_no = p_source_no AND s.status = 'broken'
+    AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = s.relation)
+    AND tally.table_name(p_relation) = s.source_table
+    AND CASE WHEN s.capture::text = 'wal' THEN
+      EXISTS (SELECT FROM pg_publication_rel AS r WHERE r.prrelid = p_relation AND r.prpubid = tally.wal_publication())
+    ELSE EXISTS (
+      SELECT FROM pg_trigger AS t INNER JOIN pg_proc AS f ON f.oid = t.tgfoid
+      WHERE t.tgrelid = p_relation AND NOT t.tgisinternal AND starts_with(t.tgname, format('tally_%s_', p_source_no))
+        AND f.pronamespace = 'tally'::regnamespace) END;
+  RETURN FOUND;
+END $$;
+COMMENT ON FUNCTION tally.rebind_source_v1(integer, oid) IS
+  'Binds a broken source to its table as a restored dump made it; false where that table carries neither the source''s triggers nor its publication.';
 
 CREATE FUNCTION tally.mark_wal() RETURNS pg_lsn
 LANGUAGE sql SET search_path = pg_catalog
@@ -452,12 +563,20 @@ AS $$
 $$;
 COMMENT ON FUNCTION tally.identity_of(oid) IS 'A table''s replica identity, as ALTER TABLE spells it.';
 
+CREATE FUNCTION tally.wal_membership(p_relation oid) RETURNS oid
+LANGUAGE sql STABLE SET search_path = pg_catalog
+AS $$ SELECT r.oid FROM pg_publication_rel AS r WHERE r.prpubid = tally.wal_publication() AND r.prrelid = p_relation $$;
+COMMENT ON FUNCTION tally.wal_membership(oid) IS 'A table''s row in pg_publication_rel; NULL where the publication does not name it.';
+
 CREATE FUNCTION tally.note_identity_v1(p_relation oid) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog
 AS $$
-  INSERT INTO tally.wal_tables (relation, identity_before) SELECT p_relation, tally.identity_of(p_relation) ON CONFLICT (relation) DO NOTHING
+  INSERT INTO tally.wal_tables (relation, identity_before, membership)
+  SELECT p_relation, tally.identity_of(p_relation), tally.wal_membership(p_relation)
+  ON CONFLICT (relation) DO UPDATE SET membership = excluded.membership
 $$;
-COMMENT ON FUNCTION tally.note_identity_v1(oid) IS 'Keeps a table''s replica identity, so that detaching gives it back.';
+COMMENT ON FUNCTION tally.note_identity_v1(oid) IS
+  'Keeps a table''s replica identity, so that detaching gives it back, and its membership in the publication as it is now.';
 
 CREATE FUNCTION tally.forget_identity_v1(p_relation oid) RETURNS text
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog
@@ -473,6 +592,28 @@ AS $$
       AND p_relation IN (SELECT tally.table_members(s.relation)))
 $$;
 COMMENT ON FUNCTION tally.is_read_from_wal(oid) IS 'Whether a source that is attached is captured from this table''s WAL.';
+
+CREATE FUNCTION tally.is_whole_publication() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog
+AS $$
+  -- Through to_jsonb: older servers do not have the last column, and publish no generated columns.
+  SELECT coalesce(bool_and(p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AND NOT p.pubviaroot
+    AND coalesce(to_jsonb(p) ->> 'pubgencols', 's') = 's'), false)
+  FROM pg_publication AS p WHERE p.pubname = 'tally'
+$$;
+COMMENT ON FUNCTION tally.is_whole_publication() IS 'Whether the publication is there and publishes every change, partitions as themselves.';
+
+CREATE FUNCTION tally.is_published(p_relation oid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog
+AS $$
+  SELECT EXISTS (
+    SELECT FROM pg_publication_rel AS r
+    WHERE r.prpubid = tally.wal_publication() AND r.prrelid = p_relation AND r.prqual IS NULL AND r.prattrs IS NULL)
+  OR tally.wal_membership(p_relation) IS NULL AND EXISTS (
+    SELECT FROM pg_publication AS p WHERE p.oid = tally.wal_publication() AND (p.puballtables OR EXISTS (
+      SELECT FROM pg_publication_namespace AS n INNER JOIN pg_class AS c ON c.relnamespace = n.pnnspid WHERE n.pnpubid = p.oid AND c.oid = p_relation)))
+$$;
+COMMENT ON FUNCTION tally.is_published(oid) IS 'Whether the publication holds a table, with all of its rows and columns.';
 
 CREATE FUNCTION tally.attach_wal(p_source_no integer) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog
@@ -494,25 +635,34 @@ BEGIN
       source.source_table), jsonb_build_object('table', source.source_table, 'reason', 'generated columns'));
   END IF;
   -- Partitions are published as themselves: so it is seen which of them was emptied.
-  IF NOT EXISTS (SELECT FROM pg_publication AS p WHERE p.pubname = 'tally') THEN
+  IF tally.wal_publication() IS NULL THEN
     EXECUTE 'CREATE PUBLICATION tally' || CASE WHEN publishes_generated THEN ' WITH (publish_generated_columns = stored)' ELSE '' END;
+  ELSIF NOT tally.is_whole_publication() THEN
+    ALTER PUBLICATION tally SET (publish = 'insert, update, delete, truncate', publish_via_partition_root = false);
+    IF publishes_generated THEN
+      EXECUTE 'ALTER PUBLICATION tally SET (publish_generated_columns = stored)';
+    END IF;
   END IF;
   FOR member IN
-    SELECT c.oid, c.oid::regclass AS name, c.relkind, c.relreplident FROM tally.table_members(source.relation) AS m (relation)
+    SELECT c.oid, c.oid::regclass AS name, c.relkind, c.relreplident, tally.is_published(c.oid) AS is_published,
+      tally.wal_membership(c.oid) IS NOT NULL AS is_named
+    FROM tally.table_members(source.relation) AS m (relation)
     INNER JOIN pg_class AS c ON c.oid = m.relation WHERE c.relkind IN ('r', 'p') ORDER BY c.oid
   LOOP
-    IF member.relkind = 'r' AND member.relreplident <> 'f' THEN
+    IF member.relkind = 'r' THEN
       PERFORM tally.note_identity_v1(member.oid);
+    END IF;
+    IF member.relkind = 'r' AND member.relreplident <> 'f' THEN
       EXECUTE format('ALTER TABLE ONLY %s REPLICA IDENTITY FULL', member.name);
     END IF;
-    IF NOT EXISTS (
-      SELECT FROM pg_publication AS p WHERE p.pubname = 'tally' AND (
-        EXISTS (SELECT FROM pg_publication_rel AS r WHERE r.prpubid = p.oid AND r.prrelid = member.oid)
-        OR EXISTS (SELECT FROM pg_publication_tables AS t INNER JOIN pg_class AS c ON c.relname = t.tablename
-                   INNER JOIN pg_namespace AS n ON n.oid = c.relnamespace AND n.nspname = t.schemaname
-                   WHERE t.pubname = 'tally' AND c.oid = member.oid)))
-    THEN
+    IF NOT member.is_published THEN
+      IF member.is_named THEN -- with a filter, or some of its columns
+        EXECUTE format('ALTER PUBLICATION tally DROP TABLE ONLY %s', member.name);
+      END IF;
       EXECUTE format('ALTER PUBLICATION tally ADD TABLE ONLY %s', member.name);
+    END IF;
+    IF member.relkind = 'r' THEN
+      PERFORM tally.note_identity_v1(member.oid);
     END IF;
   END LOOP;
 END $$;
@@ -626,19 +776,28 @@ AS $$
   SELECT v.code, v.message
   FROM tally.verification_sources AS s
   CROSS JOIN LATERAL (
-    SELECT 'wal_unpublished' AS code, 'its changes are in no publication tally' AS message
-    WHERE NOT EXISTS (SELECT FROM pg_publication AS p WHERE p.pubname = 'tally' AND p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate)
+    SELECT 'wal_unpublished' AS code, format('wal_level is %s: its changes cannot be read', current_setting('wal_level')) AS message
+    WHERE current_setting('wal_level') <> 'logical'
     UNION ALL
-    SELECT 'wal_unpublished', format('changes of %s are not in the publication tally', tally.table_name(c.oid))
-    FROM pg_class AS c INNER JOIN pg_namespace AS n ON n.oid = c.relnamespace
-    WHERE c.oid = ANY (s.covered_relations) AND c.oid IN (SELECT tally.table_members(s.relation)) AND c.relkind = 'r' AND NOT EXISTS (
-      SELECT FROM pg_publication_tables AS t WHERE t.pubname = 'tally' AND t.schemaname = n.nspname AND t.tablename = c.relname)
+    SELECT 'wal_unpublished', 'the publication tally is gone, or leaves changes out' WHERE NOT tally.is_whole_publication()
+    UNION ALL
+    SELECT 'wal_unpublished', format('changes of %s are not in the publication tally, or not all', tally.table_name(c.oid))
+    FROM pg_class AS c
+    WHERE c.oid = ANY (s.covered_relations) AND c.oid IN (SELECT tally.table_members(s.relation)) AND c.relkind = 'r' AND NOT tally.is_published(c.oid)
+    UNION ALL
+    SELECT 'wal_unpublished', format('%s left the publication tally and came back: changes between are not in it', tally.table_name(c.oid))
+    FROM pg_class AS c INNER JOIN tally.wal_tables AS t ON t.relation = c.oid
+    WHERE c.oid = ANY (s.covered_relations) AND c.oid IN (SELECT tally.table_members(s.relation)) AND c.relkind = 'r'
+      AND tally.is_published(c.oid) AND tally.wal_membership(c.oid) IS DISTINCT FROM t.membership
     UNION ALL
     SELECT 'identity_changed', format('the replica identity of %s is not full: old rows are not in the WAL', tally.table_name(c.oid))
     FROM pg_class AS c
     WHERE c.oid = ANY (s.covered_relations) AND c.oid IN (SELECT tally.table_members(s.relation)) AND c.relkind = 'r' AND c.relreplident <> 'f'
     UNION ALL
     SELECT 'disabled', 'it is disabled: its changes are read and left out' WHERE NOT s.enabled
+    UNION ALL
+    -- Its backfill is the slot's to begin with; a source that broke before that must not be ready before it either.
+    SELECT 'wal_lost', 'no replication slot serves it yet' WHERE s.wal_epoch IS NULL AND s.status <> 'backfilling'
   ) AS v
   WHERE s.source_no = p_source_no AND s.capture::text = 'wal' AND s.relation IS NOT NULL
 $$;
@@ -676,7 +835,7 @@ SELECT tally.describe('tally.wal_sources', 'Which tables are read from the WAL, 
 COMMENT ON COLUMN tally.capture.via IS 't trigger, p poll, w wal, b backfill, r reconcile, a API, c control.';
 COMMENT ON COLUMN tally.merkle_log.via IS 't trigger, p poll, w wal, b backfill, r reconcile, a API, c control.';
 
-GRANT SELECT ON tally.wal_positions, tally.wal_tables, tally.wal_sources TO tally_app, tally_auditor;
+GRANT SELECT ON tally.wal_positions, tally.wal_tables, tally.wal_breaks, tally.wal_sources TO tally_app, tally_auditor;
 GRANT UPDATE (position, moved_at) ON tally.wal_positions TO tally_app;
 GRANT INSERT (capture) ON tally.verification_sources TO tally_app;
 
@@ -686,7 +845,9 @@ REVOKE EXECUTE ON FUNCTION
   tally.wal_private_sql(integer, text[], oid[]), tally.wal_record_sql(integer, text[], oid[], text, boolean),
   tally.wal_changes_sql(integer, text[], oid[], boolean), tally.wal_statement(integer, text[], oid[], boolean),
   tally.queue_wal_truncate_v1(integer, bigint, timestamptz, text, text), tally.wal_slot(), tally.open_wal_v1(text, pg_lsn, text),
-  tally.adopt_wal_v1(), tally.start_wal_v1(integer, pg_lsn), tally.stop_wal_v1(integer), tally.choose_wal_v1(integer),
+  tally.adopt_wal_v1(), tally.note_wal_break_v1(integer, text, text), tally.apply_wal_breaks_v1(),
+  tally.wal_publication(), tally.wal_membership(oid), tally.is_whole_publication(), tally.is_published(oid),
+  tally.start_wal_v1(integer, pg_lsn), tally.stop_wal_v1(integer), tally.choose_wal_v1(integer),
   tally.lock_page_v1(integer, integer), tally.queue_page_v1(integer, text[], text[]), tally.mark_wal(), tally.sign_as(text),
   tally.identity_of(oid), tally.note_identity_v1(oid), tally.forget_identity_v1(oid), tally.is_read_from_wal(oid), tally.attach_wal(integer),
   tally.detach_wal(integer), tally.wal_problems(integer) FROM PUBLIC;
@@ -696,7 +857,9 @@ GRANT EXECUTE ON FUNCTION
   tally.wal_private_sql(integer, text[], oid[]), tally.wal_record_sql(integer, text[], oid[], text, boolean),
   tally.wal_changes_sql(integer, text[], oid[], boolean), tally.wal_statement(integer, text[], oid[], boolean),
   tally.queue_wal_truncate_v1(integer, bigint, timestamptz, text, text), tally.wal_slot(), tally.open_wal_v1(text, pg_lsn, text),
-  tally.adopt_wal_v1(), tally.start_wal_v1(integer, pg_lsn), tally.stop_wal_v1(integer), tally.choose_wal_v1(integer),
+  tally.adopt_wal_v1(), tally.note_wal_break_v1(integer, text, text), tally.apply_wal_breaks_v1(),
+  tally.wal_publication(), tally.wal_membership(oid), tally.is_whole_publication(), tally.is_published(oid),
+  tally.start_wal_v1(integer, pg_lsn), tally.stop_wal_v1(integer), tally.choose_wal_v1(integer),
   tally.lock_page_v1(integer, integer), tally.queue_page_v1(integer, text[], text[]), tally.mark_wal(),
   tally.identity_of(oid), tally.note_identity_v1(oid), tally.forget_identity_v1(oid), tally.is_read_from_wal(oid), tally.attach_wal(integer),
   tally.detach_wal(integer), tally.wal_problems(integer) TO tally_app;

@@ -9,7 +9,7 @@ from litestar import MediaType, Response, get, post
 from litestar.params import FromPath
 
 from tallystick.http.asked import AnyRequest, Served
-from tallystick.publish.errors import StaleSizeError
+from tallystick.publish.errors import StaleSizeError, WitnessBusyError
 from tallystick.publish.witness import (
     MAX_REQUEST_BYTES,
     witness_checkpoint,
@@ -17,9 +17,13 @@ from tallystick.publish.witness import (
 )
 from tallystick.tlog import TreeSize, format_witness_size
 
+MAX_AT_ONCE: Final = 64
+"""Each takes a thread of those that read tiles too, for some milliseconds; more need not wait."""
 SIZE_MEDIA_TYPE: Final = "text/x.tlog.size"
 TEXT: Final = "text/plain; charset=utf-8"
 NO_STORE: Final = {"Cache-Control": "no-store"}
+UNDER_WAY: Final[set[AnyRequest]] = set()
+"""The requests that are worked on, of this process."""
 SHORTLY: Final = {"Cache-Control": "public, max-age=1", "Access-Control-Allow-Origin": "*"}
 
 
@@ -36,12 +40,17 @@ async def add_checkpoint(services: Served, request: AnyRequest) -> Response[byte
     409 tells the size that was cosigned last, as `text/x.tlog.size`.
     """
     body = await request.body()
+    if len(UNDER_WAY) >= MAX_AT_ONCE:
+        raise WitnessBusyError
+    UNDER_WAY.add(request)
     try:
         # The row's lock may be waited for: not on the event loop.
         line = await asyncio.to_thread(witness_checkpoint, services.database, services.keys, body)
     except StaleSizeError as stale:
         size = format_witness_size(TreeSize(stale.known))
         return respond(size, SIZE_MEDIA_TYPE, NO_STORE, status=409)
+    finally:
+        UNDER_WAY.discard(request)
     return respond(line, TEXT, NO_STORE)
 
 

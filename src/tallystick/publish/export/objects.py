@@ -120,14 +120,23 @@ class DirectoryObjects:
     def read_object(self, path: str) -> bytes | None:
         """Return the file's bytes; None where there is no file."""
         try:
-            with (self._root / path).open("rb", opener=open_waiting_for_nobody) as file:
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise ExportUnavailableError(f"{path} of {self.url} is no file")
-                return file.read(MAX_OBJECT_BYTES + 1)
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            handle = os.open(self._root / path, OPENING)
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as raised:
             raise unavailable(self.url, raised) from raised
+        try:
+            kind = os.fstat(handle).st_mode
+            if stat.S_ISDIR(kind):
+                return None
+            if not stat.S_ISREG(kind):
+                raise ExportUnavailableError(f"{path} of {self.url} is no file")
+            with os.fdopen(handle, "rb", closefd=False) as file:
+                return file.read(MAX_OBJECT_BYTES + 1)
+        except OSError as raised:
+            raise unavailable(self.url, raised) from raised
+        finally:
+            os.close(handle)
 
     def create_object(self, path: str, data: bytes) -> bool:
         """Write a file that is not there yet."""
@@ -398,11 +407,6 @@ def split_address(address: str) -> SplitResult:
     if "\x00" in unquote(address):
         raise ExportAddressError("an export's address has no zero byte")
     return parts
-
-
-def open_waiting_for_nobody(path: str, _flags: int) -> int:
-    """Open *path* to be read; an `opener` of `open`."""
-    return os.open(path, OPENING)
 
 
 def check_same(path: str, known: bytes, data: bytes) -> None:

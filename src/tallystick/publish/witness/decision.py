@@ -42,8 +42,10 @@ def check_trusted(
     """
     if watched is None or not watched.enabled:
         raise UnknownOriginError
+    # One signature sixty-four times is one: a stranger could have it verified as often.
+    note = Note(request.note.text, tuple(dict.fromkeys(request.note.signatures)))
     try:
-        signatures = check_note(request.note, map(ed25519_verifier, watched.vkeys))
+        signatures = check_note(note, map(ed25519_verifier, watched.vkeys))
     except UnverifiedNoteError as cause:
         raise UntrustedCheckpointError(cause.message) from cause
     if request.old_size > checkpoint.size:
@@ -53,7 +55,10 @@ def check_trusted(
 
 def check_extends(request: AddCheckpoint, checkpoint: Checkpoint, watched: WatchedLog) -> None:
     """
-    Check that *checkpoint* extends what was cosigned last; the caller holds the log's row.
+    Check that *checkpoint* extends what was cosigned last, by what is known of the log.
+
+    Only under the lock of the log's row is it the last word. Before it, what is refused is
+    refused for good, but for who knows more than was read: sizes never go back.
 
     Raises:
         StaleSizeError: The old size of the request is not the size that was cosigned last.

@@ -187,8 +187,7 @@ def audit_log(
         redacted = store.redacted(tx, log.log_id, since=since)
     # Pruned leaves are in the tiles alone; those still kept for rows are hashed besides.
     leaves = log.size - max(since, log.minimum_index)
-    counts = audit_counts(leaves, len(checkpoints), compared.rows, findings)
-    counts |= {"redacted": redacted.leaves, "redacted_rows": redacted.rows}
+    counts = audit_counts(leaves, len(checkpoints), compared.rows, findings, redacted)
     with database.transaction() as tx:
         audit_id = store.insert_audit(
             tx, log, kind="audit", snapshot=snapshot.name, counts=counts, findings=findings
@@ -317,7 +316,11 @@ def run_block(task: BlockTask) -> CheckedBlock:
 
 
 def audit_counts(
-    leaves: int, checkpoints: int, compared: int, findings: Sequence[Finding]
+    leaves: int,
+    checkpoints: int,
+    compared: int,
+    findings: Sequence[Finding],
+    redacted: store.Redacted,
 ) -> dict[str, Any]:
     """Return what the `audits` row says was looked at, and how many findings of each kind."""
     kinds = Counter(finding.kind for finding in findings)
@@ -326,4 +329,6 @@ def audit_counts(
         "checkpoints": checkpoints,
         "rows": compared,
         "findings": dict(itertools.islice(sorted(kinds.items()), 20)),
+        "redacted": redacted.leaves,
+        "redacted_rows": redacted.rows,
     }

@@ -50,7 +50,13 @@ STOP_LOOK_SECONDS: Final = 0.1
 STOP_SECONDS: Final = 5.0
 """What is queued at the end may be sealed in this time; a server ends within 20 s."""
 MAX_HELD: Final = 20_000
-"""Pushes of one process that wait, each of up to 64 kB: more clients than a server has."""
+"""Pushes of one process that wait: more clients than a server has."""
+MAX_HELD_BYTES: Final = 256_000_000
+"""Their entries: thousands of the longest."""
+LOCK_TIMEOUT_MILLISECONDS: Final = 500
+"""A freeze, or a door with the same bytes, is done sooner; an open transaction may never be."""
+LOCKED_SECONDS: Final = 1.0
+"""How long a log that another transaction held is left alone, so that others do not wait for it."""
 MAX_GROUP: Final = 1_000
 MAX_GROUP_BYTES: Final = 8_000_000
 """One statement's parameters; a group that is larger is several."""
@@ -99,20 +105,23 @@ class Door:
         self._pending: deque[Push] = deque()
         self._groups: deque[list[Push]] = deque()
         self._waiting: dict[LogId, Waiting] = {}
-        self._taken = 0
-        self._answered = 0
+        self._locked_until: dict[LogId, float] = {}
+        self._held = 0
+        self._held_bytes = 0
         self._counting = threading.Lock()
         self._returning = 0
         self._look_at = 0.0
         self._stop_at: float | None = None
         self._is_woken = False
-        self._bell, self._rope = socket.socketpair()
-        self._bell.setblocking(False)
-        self._rope.setblocking(False)
+        self._bell: socket.socket | None = None
+        self._rope: socket.socket | None = None
         self._thread = threading.Thread(target=self._run, name="door", daemon=True)
 
     def start(self) -> None:
         """Open the door."""
+        self._bell, self._rope = socket.socketpair()
+        self._bell.setblocking(False)
+        self._rope.setblocking(False)
         self._thread.start()
 
     def stop(self) -> None:
@@ -121,10 +130,12 @@ class Door:
 
         What is not sealed within 5 s is answered as pending: it is queued and will be sealed.
         """
-        self._stop_at = time.monotonic() + STOP_SECONDS
+        with self._counting:
+            self._stop_at = time.monotonic() + STOP_SECONDS
+        if self._bell is None or self._rope is None:
+            return
         self._wake()
-        if self._thread.ident is not None:
-            self._thread.join(2 * STOP_SECONDS)
+        self._thread.join(2 * STOP_SECONDS)
         if not self._thread.is_alive():
             self._bell.close()
             self._rope.close()
@@ -137,20 +148,26 @@ class Door:
             DoorClosedError: The process is stopping; nothing was queued.
             LogBusyError: This process holds as many pushes as it takes.
         """
-        if self._stop_at is not None:
-            raise DoorClosedError
-        if self._taken - self._answered >= MAX_HELD:
-            raise LogBusyError("this server holds as many entries as it takes; try again later")
         push.deadline_seconds = time.monotonic() + PATIENCE_SECONDS
         with self._counting:
-            self._taken += 1
-        self._pending.append(push)
+            # The thread ends once it is told to stop and nothing is left: what is put in under
+            # the same lock as the word to stop is never left behind.
+            if self._stop_at is not None:
+                raise DoorClosedError
+            if self._held >= MAX_HELD or self._held_bytes >= MAX_HELD_BYTES:
+                raise LogBusyError("this server holds as many entries as it takes; try again later")
+            self._held += 1
+            self._held_bytes += len(push.data)
+            self._pending.append(push)
         if not self._is_woken:
             self._wake()
 
     def _wake(self) -> None:
+        if self._rope is None:
+            return  # Not open yet: what came before is taken first.
         self._is_woken = True
-        with contextlib.suppress(BlockingIOError):
+        # It is full: then it rings already. Or closed, and the thread has ended.
+        with contextlib.suppress(OSError):
             self._rope.send(b"\0")
 
     # The thread ----------------------------------------------------------------------------
@@ -170,12 +187,15 @@ class Door:
                 self._hear_bell()
 
     def _is_done(self) -> bool:
-        is_empty = not (self._pending or self._groups or self._waiting)
-        return self._stop_at is not None and is_empty
+        # In this order: what is put in before the door is told to stop is seen.
+        is_told = self._stop_at is not None
+        return is_told and not (self._pending or self._groups or self._waiting)
 
     def _serve(self, connection: psycopg.Connection[Any]) -> None:
         """Queue, look and answer over one session, until the door is closed and empty."""
+        assert self._bell is not None, "the door is open"
         tx = Transaction(connection)
+        store.wait_shortly(tx, LOCK_TIMEOUT_MILLISECONDS)
         ear = HeadEar(connection)
         self._look_at = 0.0
         while not self._is_done():
@@ -190,11 +210,13 @@ class Door:
                 self._expire()
                 self._look_at = time.monotonic() + LOOK_SECONDS
             if not self._pending and not self._is_done():
-                ear.wait(LOOK_SECONDS if self._stop_at is None else STOP_LOOK_SECONDS, self._bell)
+                until_look = self._look_at - time.monotonic()
+                ear.wait(until_look if self._stop_at is None else STOP_LOOK_SECONDS, self._bell)
                 self._hear_bell()
 
     def _hear_bell(self) -> None:
         """Silence the bell."""
+        assert self._bell is not None, "the door is open"
         with contextlib.suppress(BlockingIOError):
             self._bell.recv(4096)
         # Cleared before the pushes are taken: whoever comes later rings again.
@@ -231,6 +253,9 @@ class Door:
     def _queue(self, tx: Transaction, group: Sequence[Push]) -> LogId | None:
         """Queue the entries of one log in one transaction; return it where some wait now."""
         log_id = group[0].log_id
+        if time.monotonic() < self._locked_until.get(log_id, 0.0):
+            self._answer([(push, LogBusyError(LOCKED)) for push in group])
+            return None
         try:
             tickets = store.append_entries(
                 tx,
@@ -239,6 +264,11 @@ class Door:
                 [push.deduplicate for push in group],
                 max_backlog=self._max_backlog,
             )
+        except psycopg.errors.LockNotAvailable:
+            # Other logs' pushes would wait as well, for as long as that transaction is open.
+            self._locked_until[log_id] = time.monotonic() + LOCKED_SECONDS
+            self._answer([(push, LogBusyError(LOCKED)) for push in group])
+            return None
         except psycopg.Error as raised:
             refusal = translate(raised)
             if refusal is None or isinstance(refusal, DatabaseUnavailableError):
@@ -258,6 +288,7 @@ class Door:
                 if ticket.index is not None
             ]
         )
+        self._let_go(group)
         waits = None
         for push, ticket in zip(group, tickets, strict=True):
             if ticket.seq is None:
@@ -286,7 +317,7 @@ class Door:
             waiting.size = max(waiting.size, found.size)
             if found.seq is not None and found.index is not None:
                 index = found.index
-                answers += [(push, index) for push in waiting.pushes.pop(found.seq)]
+                answers += [(push, index) for push in waiting.pushes.pop(found.seq, ())]
         self._waiting = {log: waiting for log, waiting in self._waiting.items() if waiting.pushes}
         self._returning = len(answers)
         self._answer(answers)
@@ -312,13 +343,29 @@ class Door:
 
     def _answer(self, answers: Sequence[Answer]) -> None:
         if answers:
-            self._answered += len(answers)
+            self._let_go([push for push, _ in answers])
+            with self._counting:
+                self._held -= len(answers)
             self._deliver(answers)
+
+    def _let_go(self, pushes: Sequence[Push]) -> None:
+        """Hold the entries of *pushes* no longer: they are queued, or nobody will queue them."""
+        count = sum(len(push.data) for push in pushes)
+        for push in pushes:
+            push.data = b""
+        with self._counting:
+            self._held_bytes -= count
 
 
 UNKNOWN: Final = (
     "the database stopped answering while the entry was handed over: it may be queued or not;"
     " push the same bytes with deduplicate"
+)
+
+
+LOCKED: Final = (
+    "another transaction holds the log, such as an open one that pushed with deduplicate;"
+    " nothing was queued, try again later"
 )
 
 

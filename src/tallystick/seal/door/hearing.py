@@ -7,14 +7,18 @@ tell, and waiting for it would miss what is here already: so what is here is ask
 
 from __future__ import annotations
 
+import re
 import select
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import psycopg
 
 from tallystick.db import Transaction
 from tallystick.seal.door import store
 from tallystick.seal.logs.log import LogId
+
+HEAD: Final = re.compile(r"([0-9]{1,9}):([0-9]{1,18})")
+"""Whoever may connect may notify: anything else is a stranger's, and is passed over."""
 
 
 class HasFileno(Protocol):
@@ -58,6 +62,6 @@ class HeadEar:
             self._note(heard.extra.decode("ascii", "replace"))
 
     def _note(self, payload: str) -> None:
-        log_id, _, size = payload.partition(":")
-        if log_id.isdecimal() and size.isdecimal():
-            self._heads[LogId(int(log_id))] = int(size)
+        head = HEAD.fullmatch(payload)
+        if head is not None:
+            self._heads[LogId(int(head[1]))] = int(head[2])

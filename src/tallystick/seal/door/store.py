@@ -20,6 +20,7 @@ class Queries:
     log_id: Query
     find_sealed: Query
     ask_for_sealing: Query
+    wait_shortly: Query
     listen: Query
 
 
@@ -86,6 +87,11 @@ def find_sealed(
 def ask_for_sealing(tx: Transaction, log_ids: Sequence[LogId]) -> None:
     """Let sequencers look at these logs before their intervals are over."""
     tx.execute(SQL.ask_for_sealing, {"log_ids": list(log_ids)})
+
+
+def wait_shortly(tx: Transaction, milliseconds: int) -> None:
+    """Give up statements of this session that wait so long for a lock."""
+    tx.execute(SQL.wait_shortly, {"milliseconds": milliseconds})
 
 
 def listen(tx: Transaction) -> None:

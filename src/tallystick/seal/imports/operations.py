@@ -79,7 +79,7 @@ def import_log(
     Raises:
         LogExistsError: There is a log of this name.
         SourceNotFoundError: There is no such table.
-        UnsupportedSourceError: The table is the log's own.
+        UnsupportedSourceError: The table is the log's own, or a view.
         UnknownColumnError, HashColumnError: It is not the earlier service's table.
         ImportRefusedError: It has no leaf of that log, or one that is none, or the root differs.
         InvalidLogError, KeyPermissionsError: As `create_log`.
@@ -146,6 +146,12 @@ def earlier_table(tx: Transaction, name: str) -> Table:
         raise UnsupportedSourceError(
             f"{table.name} is Tallystick's own, with hashes where the earlier one had leaf bytes",
             evidence={"table": table.name, "reason": "own"},
+        )
+    if table.kind == "v":
+        raise UnsupportedSourceError(
+            f"{table.name} is a view, whose functions would run with the importer's rights:"
+            " make a table of it",
+            evidence={"table": table.name, "reason": "view"},
         )
     missing = table.missing_columns(["id", "log_name", "leaf_hash"])
     number, leaf = table.column("id"), table.column("leaf_hash")

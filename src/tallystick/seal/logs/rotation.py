@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tallystick.seal.errors import LogKeyNotFoundError
+from tallystick.seal.errors import InvalidLogError, LogKeyNotFoundError
 from tallystick.seal.logs import store
 from tallystick.seal.logs.operations import get_log
 from tallystick.tlog import ALGORITHM_ED25519
@@ -30,10 +30,12 @@ def create_key(tx: Transaction, log_name: str, *, keys: KeyRing) -> LogKey:
 
     Raises:
         LogNotFoundError: There is no such log.
+        InvalidLogError: It was plainly inserted, and no worker has opened it yet.
         KeyPermissionsError: The key directory is open to others.
     """
     log = get_log(tx, log_name)
-    assert log.origin is not None, "a log that was opened has an origin"
+    if log.origin is None or not store.log_keys(tx, log.log_id):
+        raise InvalidLogError(f"log {log_name} has no head yet: a worker opens it first")
     made = keys.create(log.origin)
     store.create_key(
         tx,

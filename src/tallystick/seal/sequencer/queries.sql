@@ -106,10 +106,13 @@ RETURNING signed_at;
 SELECT pg_notify('tally_checkpoint', %(log_id)s::text || ':' || %(tree_size)s::text);
 
 -- name: attached_sources
--- What a freeze waits for: sources that still feed the log, and the genesis of the log that continues it, for the freeze leaf
--- names a head that holds it.
+-- What a freeze waits for: sources that still feed the log, also those whose last changes are still to be read from the WAL, and
+-- the genesis of the log that continues it, for the freeze leaf names a head that holds it.
 SELECT
-  (SELECT count(*) FROM tally.verification_sources WHERE log_id = %(log_id)s AND status <> 'detached')
+  (SELECT count(*) FROM tally.verification_sources AS s
+   WHERE s.log_id = %(log_id)s AND (s.status <> 'detached' OR EXISTS (
+     SELECT FROM tally.wal_positions AS w WHERE w.position < s.wal_until AND s.wal_epoch IS NOT NULL)
+     OR EXISTS (SELECT FROM tally.wal_breaks AS b WHERE b.source_no = s.source_no)))
   + (SELECT count(*) FROM tally.verification_logs AS s
      WHERE s.predecessor_log_id = %(log_id)s AND s.control_leaves AND s.enabled AND s.status = 'active'
        AND NOT EXISTS (SELECT FROM tally.checkpoints AS c WHERE c.log_id = s.log_id AND c.tree_size > 0));

@@ -228,8 +228,10 @@ class Sequencer:
                 tree_size=head.size,
             )
 
+        # Asked before: what was queued until then is in the batch.
+        may_freeze = head.freeze_requested and not store.attached_sources(tx, log_id)
         batch = take()
-        if batch.taken or not head.freeze_requested or store.attached_sources(tx, log_id):
+        if batch.taken or not may_freeze:
             return batch, False
         store.queue_freeze_leaf(tx, log_id)
         batch = take()

@@ -7,21 +7,22 @@ notification that is lost costs no more than the interval.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Sequence
 from typing import Final, Self
 
-import psycopg
 import structlog
 
 from tallystick.db import Database, Transaction
-from tallystick.errors import Error
 from tallystick.seal.logs.log import LogId
 from tallystick.seal.sequencer import store
 
 HEAR_SECONDS: Final = 0.5
 """How long the end of the worker may wait for this thread."""
 RECONNECT_SECONDS: Final = 1.0
+LOG_ID: Final = re.compile(r"[0-9]{1,9}")
+"""Whoever may connect may notify: anything else is a stranger's, and is passed over."""
 
 logger = structlog.get_logger(__name__)
 
@@ -47,7 +48,7 @@ class PushListener:
         while not self._stopped.is_set():
             try:
                 self._listen()
-            except (Error, psycopg.Error) as error:
+            except Exception as error:  # noqa: BLE001 (the thread's edge: it must go on)
                 logger.warning("seal.listening_failed", error=type(error).__name__)
                 self._stopped.wait(RECONNECT_SECONDS)
 
@@ -56,6 +57,6 @@ class PushListener:
             store.listen(Transaction(connection))
             while not self._stopped.is_set():
                 heard = list(connection.notifies(timeout=HEAR_SECONDS, stop_after=1))
-                logs = {n.payload for n in heard if n.payload.isdecimal()}
+                logs = {n.payload for n in heard if LOG_ID.fullmatch(n.payload)}
                 if logs:
                     self._wake([LogId(int(log)) for log in logs])

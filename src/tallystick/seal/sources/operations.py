@@ -110,6 +110,18 @@ def add_source(
         poll_lookback=poll_lookback,
         reconcile_interval_seconds=reconcile_interval_seconds,
     )
+    return attach_table(tx, log, table, settings, dry_run=dry_run)
+
+
+def attach_table(
+    tx: Transaction, log: str, table: str, settings: SourceSettings, *, dry_run: bool
+) -> Source:
+    """
+    Make the source that *settings* say, or return it as it is.
+
+    Raises:
+        As `add_source`.
+    """
     found_log = get_log(tx, log)
     found = find_table(tx, table)
     plan = make_plan(found, settings, found_log)

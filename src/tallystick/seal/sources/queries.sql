@@ -228,5 +228,6 @@ ORDER BY source_no;
 -- name: mendable_wal_sources
 -- Sources that reading the WAL broke, and that a reconcile mends.
 SELECT log_name, source_table FROM tally.verification_sources
-WHERE capture::text = 'wal' AND status = 'broken' AND enabled AND problem ->> 'code' IN ('wal_lost', 'wal_truncated')
+WHERE capture::text = 'wal' AND status = 'broken' AND enabled AND wal_epoch IS NOT NULL
+  AND problem ->> 'code' IN ('wal_lost', 'wal_truncated')
 ORDER BY source_no;

@@ -2,7 +2,8 @@
 Moving a table from one log to another, so that each change is in exactly one of them.
 
 Follows log.md, sections 3.1 and 4.4. SHARE ROW EXCLUSIVE on the table: when it is granted, all
-writers have ended and their rows are in the old log's queue; those who come after fire the new
+writers have ended and their rows are in the old log's queue (what is captured from the WAL is read
+up to there first); those who come after fire the new
 source's triggers. Readers go on, which is why the old triggers are only turned off: dropping them
 would wait for readers too, and is done later (`drop_moved_triggers`).
 """
@@ -24,8 +25,11 @@ from tallystick.seal.sources.operations import install, require_source, wait_for
 from tallystick.seal.sources.planning import make_plan
 from tallystick.seal.sources.validation import new_members
 from tallystick.seal.succession import store
+from tallystick.seal.wal import wait_until_read
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tallystick.db import Database, Transaction
     from tallystick.seal.logs import Log
     from tallystick.seal.sources import Source, SourceNo
@@ -46,6 +50,7 @@ def move_source(tx: Transaction, table: str, *, source_log: str, to: str) -> Sou
         LogFrozenError, LogFailedError: *to* takes no more sources.
         SourceExistsError: The table feeds *to* already, or was detached from it.
         SourceBusyError: The table stayed locked for a minute.
+        WalBehindError: It is captured from the WAL, and nobody reads that.
         InvalidSourceError and others of `add_source`: The settings do not fit *to*.
     """
     target = get_log(tx, to)
@@ -55,12 +60,29 @@ def move_source(tx: Transaction, table: str, *, source_log: str, to: str) -> Sou
     source = require_source(tx, source.source_no)
     if source.status == "detached":
         raise SourceNotFoundError(f"{source.source_table} was detached from log {source_log}")
-    stands = None if source.relation is None else sources.read_table(tx, source.relation)
+    stands = None
+    if source.relation is not None and not source.is_polled:
+        stands = sources.read_table(tx, source.relation)
     if stands is not None:
         stands = wait_for_table(tx, stands, exclusively=False)
+    read_what_was_written(tx, [source.source_no])
     if store.continues(tx, from_id=source.log_id, to_id=target.log_id):
         return continue_source(tx, source, stands, target)
     return replant_source(tx, source, stands, target)
+
+
+def read_what_was_written(tx: Transaction, source_nos: Sequence[SourceNo]) -> None:
+    """
+    Wait until the old log's queue holds what was written so far; the tables are locked.
+
+    Of tables with triggers it does already. Those of the WAL are read with a delay, and a reader
+    that had begun would still queue for a log that may be frozen by then.
+
+    Raises:
+        WalBehindError: Nobody reads the WAL.
+    """
+    if store.are_read_from_wal(tx, source_nos):
+        wait_until_read(tx)
 
 
 def continue_source(tx: Transaction, source: Source, table: Table | None, target: Log) -> Source:

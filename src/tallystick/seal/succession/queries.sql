@@ -13,11 +13,18 @@ WITH RECURSIVE chain AS (
 SELECT EXISTS (SELECT FROM chain AS c WHERE c.log_id = %(from_id)s) AND %(to_id)s <> %(from_id)s;
 
 -- name: attached_sources
--- The sources that feed a log, each with its table, in the order in which they are locked.
-SELECT s.source_no, c.oid::bigint
+-- The sources that feed a log, each with its table, in the order in which they are locked. What is polled is not to be touched,
+-- and often cannot be locked: its poller looks at the source's row before it queues.
+SELECT s.source_no, CASE WHEN s.capture <> 'poll' THEN c.oid::bigint END
 FROM tally.verification_sources AS s LEFT JOIN pg_catalog.pg_class AS c ON c.oid = s.relation
 WHERE s.log_id = %(log_id)s AND s.status <> 'detached'
 ORDER BY s.source_no;
+
+-- name: read_from_wal
+-- Whether some of these sources are served by the slot.
+SELECT EXISTS (
+  SELECT FROM tally.verification_sources AS s
+  WHERE s.source_no = ANY (%(source_nos)s) AND s.capture::text = 'wal' AND s.wal_epoch IS NOT NULL);
 
 -- name: lock_tables
 -- Holds the writers of tables back.

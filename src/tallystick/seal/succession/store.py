@@ -19,6 +19,7 @@ class Queries:
     successor: Query
     continues: Query
     attached_sources: Query
+    read_from_wal: Query
     lock_tables: Query
     hold_pushes: Query
     lock_log: Query
@@ -40,7 +41,7 @@ SQL = load_queries(Queries, __package__)
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """A source that feeds a log, and its table; None where that is gone."""
+    """A source that feeds a log, and its table; None where that is gone, or only polled."""
 
     source_no: SourceNo
     relation: RelationId | None
@@ -83,6 +84,11 @@ def continues(tx: Transaction, *, from_id: int, to_id: int) -> bool:
 def attached_sources(tx: Transaction, log_id: LogId) -> list[Attached]:
     """Return the sources that feed the log, in the order in which they are locked."""
     return tx.rows(Attached, SQL.attached_sources, {"log_id": log_id})
+
+
+def are_read_from_wal(tx: Transaction, source_nos: Sequence[SourceNo]) -> bool:
+    """Return whether some of these sources are served by the WAL's slot."""
+    return bool(tx.value(SQL.read_from_wal, {"source_nos": list(source_nos)}))
 
 
 def lock_tables(tx: Transaction, relations: Sequence[RelationId]) -> None:

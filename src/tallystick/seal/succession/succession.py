@@ -29,6 +29,7 @@ from tallystick.seal.logs import (
     freeze_log,
     get_log,
     has_log,
+    list_keys,
 )
 from tallystick.seal.logs.log import check_log
 from tallystick.seal.sources import store as sources
@@ -38,7 +39,7 @@ from tallystick.seal.sources.operations import (
     require_source,
 )
 from tallystick.seal.succession import store
-from tallystick.seal.succession.moving import continue_source
+from tallystick.seal.succession.moving import continue_source, read_what_was_written
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,8 +73,10 @@ def succeed_log(
         LogNotFoundError: There is no such log.
         LogFrozenError: It is frozen: its last leaf names no successor.
         LogExistsError: Another log has the name, or continues this one already.
-        InvalidLogError: The name cannot be a log's, or the log is one of the house's.
+        InvalidLogError: The name cannot be a log's, or the log is one of the house's, or it was
+            plainly inserted and no worker has opened it yet.
         SourceBusyError: A table of it stayed locked by others.
+        WalBehindError: A table of it is captured from the WAL, and nobody reads that.
         KeyPermissionsError: The key directory is open to others.
         PermissionDeniedError: The caller does not own its tables.
     """
@@ -85,6 +88,7 @@ def succeed_log(
     attached = hold_sources(tx, log, patience_seconds=patience_seconds)
     # Where two continue one log at once, the second finds the first's here.
     check_succession(tx, log, successor, origin_prefix=origin_prefix)
+    read_what_was_written(tx, [one.source_no for one in attached])
     log = get_log(tx, log_name)
     made = create_log(
         tx, successor, keys=keys, origin_prefix=origin_prefix, settings=settings_of(log)
@@ -136,6 +140,8 @@ def check_succession(tx: Transaction, log: Log, successor: str, *, origin_prefix
     if log.log_name in HOUSE_LOGS:
         raise InvalidLogError(f"{log.log_name} is a log of the house, which finds it by its name")
     check_log(successor, f"{origin_prefix}/{successor}", LogSettings())
+    if not list_keys(tx, log.log_name):
+        raise InvalidLogError(f"log {log.log_name} has no head yet: a worker opens it first")
     already = store.successor(tx, log.log_id)
     if already is not None:
         raise LogExistsError(

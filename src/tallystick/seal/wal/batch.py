@@ -26,6 +26,7 @@ from tallystick.seal.wal.messages import (
     Relation,
     parse_begin,
     parse_commit,
+    is_transactional,
     parse_message,
     parse_relation,
     parse_truncation,
@@ -160,7 +161,7 @@ class Batch:
 
     def _add_message(self, message: bytes) -> None:
         prefix, content = parse_message(message)
-        if prefix == ACTOR_PREFIX:
+        if prefix == ACTOR_PREFIX and is_transactional(message):
             self._actor = content.decode("utf-8", "replace").replace("\0", "") or None
             self._number = 0
         self.has_marks = True

@@ -106,6 +106,11 @@ def parse_message(message: bytes) -> tuple[str, bytes]:
     return prefix, message[offset + 4 : offset + 4 + length]
 
 
+def is_transactional(message: bytes) -> bool:
+    """Return whether an `M` is part of a transaction: what is not is anybody's, at any time."""
+    return bool(_unpack(_MESSAGE, message)[1] & 1)
+
+
 def parse_lsn(text: str) -> Lsn:
     """Return the place that PostgreSQL prints as two hexadecimal numbers."""
     high, _, low = text.partition("/")

@@ -10,7 +10,7 @@ SELECT
   current_setting('wal_level'), tally.wal_slot(), (SELECT c.system_identifier::text FROM pg_control_system() AS c),
   s.slot_name IS NOT NULL, coalesce(s.wal_status, '') = 'lost', coalesce(s.plugin, '') = 'pgoutput',
   s.confirmed_flush_lsn::text, w.epoch, w.system_identifier, w.position::text,
-  EXISTS (SELECT FROM pg_publication AS p WHERE p.pubname = 'tally')
+  tally.wal_publication()::bigint, w.publication::bigint
 FROM (SELECT 1) AS one
 LEFT JOIN pg_replication_slots AS s ON s.slot_name = tally.wal_slot()
 LEFT JOIN tally.wal_positions AS w ON w.slot_name = tally.wal_slot();
@@ -63,18 +63,27 @@ FROM (SELECT pg_current_xact_id() AS xid OFFSET 0) AS t;
 -- The leaf of a TRUNCATE that emptied a source.
 SELECT tally.queue_wal_truncate_v1(%(source_no)s, %(seq)s, %(at)s, %(xid)s, %(actor)s);
 
--- name: break_source
--- Changes were read that cannot be recorded.
-SELECT tally.break_source_v1(%(source_no)s, %(problem)s, %(gap)s);
+-- name: note_break
+-- Changes were read that cannot be recorded; the source's row is not locked for it.
+SELECT tally.note_wal_break_v1(%(source_no)s, %(code)s, %(message)s);
+
+-- name: apply_breaks
+-- Breaks the sources of which that was noted.
+SELECT tally.apply_wal_breaks_v1();
+
+-- name: is_same_publication
+-- Whether the publication is the one with which the slot was opened.
+SELECT EXISTS (SELECT FROM tally.wal_positions AS w WHERE w.slot_name = tally.wal_slot() AND w.publication = tally.wal_publication());
 
 -- name: start_wal
 -- Changes that committed before this place are among the rows that were queued under the table's lock.
 SELECT tally.start_wal_v1(%(source_no)s, %(position)s::pg_lsn);
 
 -- name: is_needed
--- Whether any source's changes are to be read from the WAL.
+-- Whether any source's changes are to be read from the WAL: also the last ones of a source that ended.
 SELECT EXISTS (SELECT FROM tally.verification_sources AS s
-               WHERE s.capture::text = 'wal' AND s.relation IS NOT NULL AND s.status <> 'detached');
+               WHERE s.capture::text = 'wal' AND s.relation IS NOT NULL AND s.status <> 'detached')
+  OR EXISTS (SELECT FROM tally.wal_sources) OR EXISTS (SELECT FROM tally.wal_breaks);
 
 -- name: is_from_wal
 -- Whether a source's changes are read from the WAL.

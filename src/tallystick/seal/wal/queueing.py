@@ -16,7 +16,7 @@ from tallystick.seal.wal.batch import Batch, Changes, Emptied, Group
 from tallystick.seal.wal.messages import DELETE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from tallystick.db import Transaction
 
@@ -39,38 +39,44 @@ class Plan:
         self._tx = tx
         self._batch = batch
         self._xids = xids
-        self._seqs = seqs
         self._statements = statements
         # Read now, in this transaction: whoever installs a source does it under a lock that
         # keeps its table's writers out, so no commit that was read here is older than that.
         self._sources: dict[int, list[store.WalSource]] = {}
         for source in store.wal_sources(tx):
             self._sources.setdefault(source.member, []).append(source)
+        self._ranks = ranks(self._sources)
+        self._drawn: dict[int, Sequence[int]] = {0: seqs}
+        self.has_breaks = False
 
     def run(self) -> int:
         """Queue everything, and return how many rows that were."""
         queued = 0
-        used: set[tuple[int, int]] = set()
         for group in self._batch.groups:
             for source in self._sources.get(group.relation.relation, ()):
-                # Two sources of one log would give one place twice.
-                is_second = (group.relation.relation, source.log_id) in used
-                used.add((group.relation.relation, source.log_id))
-                queued += self._queue_group(group, source, is_second=is_second)
+                queued += self._queue_group(group, source)
         for emptied in self._batch.truncates:
             for source in self._emptied_sources(emptied.relations):
                 queued += self._queue_truncate(source, emptied)
         return queued
 
-    def _queue_group(self, group: Group, source: store.WalSource, *, is_second: bool) -> int:
+    def _seqs_of(self, source: store.WalSource) -> Sequence[int]:
+        """Return the places of the batch for a source: all that it has in one order."""
+        rank = self._ranks[source.source_no]
+        if rank not in self._drawn:
+            self._drawn[rank] = store.draw(self._tx, len(self._drawn[0]))[1]
+        return self._drawn[rank]
+
+    def _break(self, source: store.WalSource, *, code: str, message: str) -> None:
+        store.note_break(self._tx, source.source_no, code=code, message=message)
+        self.has_breaks = True
+
+    def _queue_group(self, group: Group, source: store.WalSource) -> int:
         queued = 0
-        seqs = self._seqs
         for changes, is_update in ((group.rows, False), (group.updates, True)):
             chosen = self._chosen(changes, source, is_update=is_update)
             if not chosen.messages:
                 continue
-            if is_second:
-                seqs = store.draw(self._tx, len(self._seqs))[1]
             text = self._statement(source, group, is_update=is_update)
             if text is not None:
                 queued += store.queue_changes(
@@ -79,7 +85,7 @@ class Plan:
                     chosen,
                     facts=self._batch.transactions,
                     xids=self._xids,
-                    seqs=seqs,
+                    seqs=self._seqs_of(source),
                 )
         return queued
 
@@ -119,7 +125,7 @@ class Plan:
                 self._statements[key] = None
         if self._statements[key] is None:
             message = f"{source.source_table} lacks a column that its records need"
-            store.break_source(self._tx, source.source_no, code="column_missing", message=message)
+            self._break(source, code="column_missing", message=message)
         return self._statements[key]
 
     def _emptied_sources(self, relations: frozenset[int]) -> list[store.WalSource]:
@@ -144,16 +150,41 @@ class Plan:
         if not members <= emptied.relations:
             # Its rows are gone, and the WAL does not say which they were: a reconcile does.
             message = f"a part of {source.source_table} was emptied by TRUNCATE"
-            store.break_source(self._tx, source.source_no, code="wal_truncated", message=message)
+            self._break(source, code="wal_truncated", message=message)
             return 0
         xid = self._xids[emptied.transaction - 1]
-        seq = self._seqs[emptied.place]
+        seq = self._seqs_of(source)[emptied.place]
         store.queue_truncate(self._tx, source.source_no, seq=seq, facts=facts, xid=xid)
         return 1
 
 
 def full_xid(xid: int, own: int) -> str:
-    """Return the xid8 of a transaction that began before ours, whose own is *own*."""
-    epoch = own >> XID_BITS
-    full = epoch << XID_BITS | xid
-    return str(full if full <= own else full - (1 << XID_BITS))
+    """
+    Return the xid8 of a transaction that ended just now, by our *own*.
+
+    It may have begun behind ours: we may still be queueing a large one that ended before. The
+    server lets no two transactions be half of all numbers apart.
+    """
+    distance = (xid - own) % (1 << XID_BITS)
+    return str(own + distance - (distance >> (XID_BITS - 1) << XID_BITS))
+
+
+def ranks(sources: Mapping[int, Sequence[store.WalSource]]) -> dict[int, int]:
+    """
+    Return of each source how many others of its log read a table of its own before it.
+
+    A place in the queue is one row's of a log, so such sources need places of their own; and
+    each has all of its rows by one order, whatever tables and columns they came from.
+    """
+    found: dict[int, int] = {}
+    everyone = {source.source_no: source for members in sources.values() for source in members}
+    for source_no in sorted(everyone):
+        taken = {
+            found[other.source_no]
+            for members in sources.values()
+            if any(source.source_no == source_no for source in members)
+            for other in members
+            if other.log_id == everyone[source_no].log_id and other.source_no in found
+        }
+        found[source_no] = next(rank for rank in range(len(taken) + 1) if rank not in taken)
+    return found

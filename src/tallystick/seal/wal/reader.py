@@ -28,7 +28,7 @@ import psycopg
 from tallystick.db import Transaction
 from tallystick.db.database import raise_translated, session_settings
 from tallystick.pauses import pause_point
-from tallystick.seal.errors import BusyReaderError, WalUnavailableError
+from tallystick.seal.errors import BusyReaderError, WalLostError, WalUnavailableError
 from tallystick.seal.wal import store
 from tallystick.seal.wal.arrays import register
 from tallystick.seal.wal.batch import Batch
@@ -79,6 +79,9 @@ class WalReader:
         """
         self._statements: dict[tuple[Any, ...], str | None] = {}
         self._has_open_work = False
+        self._has_breaks = False
+        self._is_behind = False
+        self._stop = threading.Event()
         self.rows = 0
         settings = session_settings("tallystick-wal-reader")
         settings["options"] += UNHURRIED
@@ -114,7 +117,9 @@ class WalReader:
         reason = lost_because(state)
         if reason is None and state.position is not None:
             store.adopt_wal(self._tx)
+            store.apply_breaks(self._tx)
             self._connection.commit()
+            check_publication(state)
             return state.position
         self._connection.autocommit = True
         try:
@@ -131,6 +136,7 @@ class WalReader:
         )
         # Crash before this commit: the slot is there without its note, and is made anew.
         self._connection.commit()
+        check_publication(state)
         return position
 
     def look(self, seconds: float = 0.0) -> ReadResult:
@@ -150,18 +156,27 @@ class WalReader:
 
     def _take(self, seconds: float) -> None:
         batch = self._batch
-        self._stream.wait(seconds)
-        while True:
+        if not self._is_behind:
+            self._stream.wait(seconds)
+        self._is_behind = False
+        while not self._stop.is_set():
             for message in self._stream.messages():
                 batch.add(message)
-                if batch.places >= MAX_BATCH_PLACES or batch.bytes >= MAX_BATCH_BYTES:
+                is_full = batch.places >= MAX_BATCH_PLACES or batch.bytes >= MAX_BATCH_BYTES
+                if batch.is_whole and (is_full or self._has_open_work):
+                    # Writers may be ahead of us for hours: what is whole is theirs to see.
                     self._queue()
-                    if batch.is_whole:
-                        self._commit()
+                    self._commit()
+                    self._is_behind = True
+                    return
+                if is_full:
+                    self._queue()
             if batch.is_whole:
                 break
             # The middle of a transaction: the rest of it is on its way.
             self._stream.wait(IDLE_SECONDS)
+        else:
+            return  # what is not committed is read again
         passed = Lsn(max(batch.end, self._stream.seen))
         if not batch.is_empty or self._has_open_work:
             self._queue()
@@ -180,6 +195,7 @@ class WalReader:
             xids = [full_xid(facts.xid, own_xid) for facts in batch.transactions]
             plan = Plan(self._tx, batch, xids, seqs, self._statements)
             self.rows += plan.run()
+            self._has_breaks |= plan.has_breaks
         batch.clear()
 
     def _commit(self) -> None:
@@ -192,15 +208,33 @@ class WalReader:
         self._has_open_work = False
         self.position = batch.end
         self._stream.confirm(batch.end)
+        if self._has_breaks:
+            store.apply_breaks(self._tx)
+            self._connection.commit()
+            self._has_breaks = False
 
-    def adopt(self) -> None:
-        """Serve the sources that were added since the slot was made."""
+    def adopt(self) -> bool:
+        """
+        Serve the sources that were added since, and break those that lost changes.
+
+        False: there is nothing to be read any more.
+
+        Raises:
+            WalLostError: The publication was dropped, or made anew; changes between are lost.
+            DatabaseUnavailableError: A connection is gone.
+        """
         try:
             if store.adopt_wal(self._tx):
                 LOGGER.info("new sources are read from the WAL")
+            store.apply_breaks(self._tx)
+            is_published = store.is_same_publication(self._tx)
+            is_needed = store.is_needed(self._tx)
             self._connection.commit()
         except psycopg.Error as raised:
             raise_translated(raised)
+        if not is_published:
+            raise WalLostError("the publication tally is not the one that was read")
+        return is_needed
 
     def read_past(self, place: Lsn, *, deadline: float) -> bool:
         """Read until *place* is behind us; False: *deadline* of the monotonic clock came first."""
@@ -214,11 +248,17 @@ class WalReader:
     def run(
         self, stop: threading.Event, observe: Callable[[ReadResult], None] = lambda _result: None
     ) -> None:
-        """Read until *stop* is set, and tell *observe* of each look that queued anything."""
+        """
+        Read until *stop* is set or nothing is left to be read.
+
+        *observe* is told of each look that queued anything.
+        """
+        self._stop = stop
         adopt_at = 0.0
         while not stop.is_set():
             if time.monotonic() >= adopt_at:
-                self.adopt()
+                if not self.adopt():
+                    break
                 adopt_at = time.monotonic() + IDLE_SECONDS
             result = self.look(IDLE_SECONDS / 4)
             if result.rows:
@@ -252,6 +292,38 @@ def check_server(state: store.ServerState) -> None:
         )
 
 
+def check_publication(state: store.ServerState) -> None:
+    """
+    Check that there is something to be read through.
+
+    Raises:
+        WalUnavailableError: The publication is gone; its sources are broken already.
+    """
+    if state.publication is None:
+        raise WalUnavailableError("the publication tally is gone; refresh the source to make it")
+
+
+def drop_unneeded_slot(url: str) -> bool:
+    """
+    Drop the slot if nothing is to be read: it would keep the server's WAL for ever.
+
+    Raises:
+        DatabaseUnavailableError: No connection.
+    """
+    try:
+        with psycopg.connect(url, **session_settings("tallystick-wal-reader")) as connection:
+            tx = Transaction(connection)
+            is_ours = store.lock_reader(tx) and not store.is_needed(tx)
+            connection.rollback()
+            connection.autocommit = True
+            return is_ours and store.drop_slot(tx)
+    except psycopg.errors.ObjectInUse:
+        return False  # its last reader's connection is still going
+    except psycopg.Error as raised:
+        raise_translated(raised)
+        raise
+
+
 def lost_because(state: store.ServerState) -> str | None:
     """Return why the slot cannot go on where it was, in words; None where it can."""
     if state.position is None:
@@ -262,10 +334,13 @@ def lost_because(state: store.ServerState) -> str | None:
             state.system != state.noted_system,
             "the database was moved to another server, which has no such slot",
         ),
+        (
+            state.publication != state.noted_publication,
+            "the publication tally is gone, or was made anew",
+        ),
         (not state.has_slot, "the replication slot is gone"),
         (state.is_lost, "the server gave up the WAL that the replication slot had still to read"),
         (not state.is_ours, "the replication slot was made anew by somebody else"),
         (was_moved, "the replication slot was moved by somebody else"),
-        (not state.is_published, "the publication tally is gone"),
     )
     return next((reason for applies, reason in reasons if applies), None)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from psycopg.types.json import Jsonb
 
 from tallystick.db import Query, Transaction, load_queries
 from tallystick.seal.wal.arrays import pack_bytes, pack_int4, pack_int8
@@ -35,7 +34,9 @@ class Queries:
     statement: Query
     draw: Query
     queue_truncate: Query
-    break_source: Query
+    note_break: Query
+    apply_breaks: Query
+    is_same_publication: Query
     start_wal: Query
     is_needed: Query
     is_from_wal: Query
@@ -60,7 +61,8 @@ class ServerState:
     epoch: int | None
     noted_system: str | None
     position: Lsn | None
-    is_published: bool
+    publication: int | None
+    noted_publication: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +116,9 @@ def create_slot(tx: Transaction) -> Lsn:
     return parse_lsn(tx.value(SQL.create_slot))
 
 
-def drop_slot(tx: Transaction) -> None:
-    """Drop the slot, on an autocommit connection."""
-    tx.execute(SQL.drop_slot)
+def drop_slot(tx: Transaction) -> bool:
+    """Drop the slot, on an autocommit connection; False: there is none."""
+    return bool(tx.values(SQL.drop_slot))
 
 
 def open_wal(tx: Transaction, *, system: str, position: Lsn, reason: str) -> int:
@@ -212,11 +214,23 @@ def queue_truncate(tx: Transaction, source_no: int, *, seq: int, facts: Facts, x
     tx.execute(SQL.queue_truncate, parameters)
 
 
-def break_source(tx: Transaction, source_no: int, *, code: str, message: str) -> None:
-    """Mark a source broken with a gap leaf, because changes were read that cannot be recorded."""
-    problem = Jsonb({"code": code, "message": message})
-    parameters = {"source_no": source_no, "problem": problem, "gap": message}
-    tx.execute(SQL.break_source, parameters)
+def note_break(tx: Transaction, source_no: int, *, code: str, message: str) -> None:
+    """
+    Note that changes of a source were read and cannot be recorded.
+
+    Whoever waits for the reader may hold the source's row, so that is for `apply_breaks`.
+    """
+    tx.execute(SQL.note_break, {"source_no": source_no, "code": code, "message": message})
+
+
+def apply_breaks(tx: Transaction) -> int:
+    """Mark what was noted, with gap leaves, where nobody holds the source; return how many."""
+    return int(tx.value(SQL.apply_breaks))
+
+
+def is_same_publication(tx: Transaction) -> bool:
+    """Return whether changes are published as they were when the slot was opened."""
+    return bool(tx.value(SQL.is_same_publication))
 
 
 def start_wal(tx: Transaction, source_no: int, position: Lsn) -> None:
