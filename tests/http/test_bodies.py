@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 KEY = f"Authorization: Bearer {TOKEN}\r\n"
 UNFINISHED = {
     "a length that lies": f"POST /logs/receipts/add HTTP/1.1\r\n{KEY}Content-Length: 9\r\n",
-    "chunks without an end": f"POST /logs/receipts/add HTTP/1.1\r\n{KEY}Transfer-Encoding: chunked\r\n",
+    "chunks without an end": (
+        f"POST /logs/receipts/add HTTP/1.1\r\n{KEY}Transfer-Encoding: chunked\r\n"
+    ),
     "a stranger": "POST /api/v1/witness/add-checkpoint HTTP/1.1\r\nContent-Length: 9\r\n",
     "an operator": f"POST /logs HTTP/1.1\r\n{KEY}Content-Length: 9\r\n",
 }

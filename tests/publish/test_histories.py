@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tallystick.publish import store
 from tallystick.publish.errors import (
     DamagedMapError,
     HistoryTooLargeError,
@@ -159,6 +160,45 @@ def test_too_many_versions(mapped, monkeypatch):
         mapped.history("payment", "7")
 
 
+def test_too_many_bytes(mapped, monkeypatch):
+    """What is too long for one file is not read: of its leaves only so many as show that."""
+    mapped.run(PAYMENTS, *["UPDATE payment SET note = repeat('x', 2000) WHERE id = 7"] * 3)
+    mapped.run(*["UPDATE payment SET amount = amount + 1 WHERE id = 7"] * 3)
+    mapped.index()
+    read: list[int] = []
+    key_leaves = store.key_leaves
+
+    def counting(*arguments, **members):
+        found = key_leaves(*arguments, **members)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(store, "key_leaves", counting)
+    monkeypatch.setattr("tallystick.publish.histories.MAX_LEAF_BYTES_SHOWN", 3000)
+    with pytest.raises(HistoryTooLargeError, match="3000 bytes"):
+        mapped.history("payment", "7")
+    assert read == [3]
+
+
+def test_a_long_history_is_read_by_few_statements(mapped, monkeypatch):
+    """The paths of all versions come by one statement for many of them, and are right."""
+    mapped.run("INSERT INTO payment SELECT i, i, 'x' FROM generate_series(1, 300) AS i")
+    for _ in range(4):
+        mapped.run("UPDATE payment SET amount = amount + 1")
+    mapped.index()
+    asked: list[int] = []
+    read_tiles = store.read_tiles
+
+    def counting(tx, wanted):
+        asked.append(len(wanted))
+        return read_tiles(tx, wanted)
+
+    monkeypatch.setattr(store, "read_tiles", counting)
+    verified = check_history(mapped.history("payment", "7"), policy=mapped.policy())
+    assert len(verified.versions) == 5
+    assert len(asked) <= 5
+
+
 @pytest.mark.parametrize(
     ("table", "recorded"),
     [
@@ -175,3 +215,12 @@ def test_tables_are_named_as_records_do(mapped, table, recorded):
     assert record_table(table) == recorded
     [(hashed,)] = mapped.rows(f"SELECT tally.index_key($q${table}$q$, '[\"1\"]')")
     assert bytes(hashed) == index_key(recorded, ["1"])
+
+
+@pytest.mark.parametrize("table", ["Payment", ".", "a.b.c", 'a"', "public."])
+def test_a_name_that_no_table_has_is_refused(mapped, table):
+    """Under it every key would be absent, so that it is said and no file is made."""
+    mapped.run(PAYMENTS)
+    mapped.index()
+    with pytest.raises(InvalidRequestError):
+        mapped.history(table, "7")

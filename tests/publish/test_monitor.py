@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tallystick.client.errors import NotFoundProblem, ServerUnreachableError
+from tallystick.publish import monitor as monitor_module
 from tallystick.publish.errors import InvalidWitnessError, MonitoredForkError, MonitorStateError
 from tallystick.publish.monitor import Monitor, monitor
 from tallystick.tlog import UnverifiedNoteError, format_verifier_key
@@ -155,3 +159,61 @@ def test_a_real_server_is_monitored(server: Running, tmp_path: Path) -> None:
     assert monitor(url, [str(vkey)], state).outcome == "grown"
     with pytest.raises(ServerUnreachableError):
         monitor("http://127.0.0.1:1/logs/shop", [str(vkey)], state)
+
+
+class Dripping:
+    """A log that answers a byte at a time, and never to the end, until it is closed."""
+
+    def __init__(self, head: bytes) -> None:
+        self._head = head
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._answer)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}/logs/shop"
+
+    def _answer(self) -> None:
+        client, _ = self._listener.accept()
+        with client, contextlib.suppress(OSError):
+            client.recv(4096)
+            client.sendall(self._head)
+            while not self._ended.wait(0.05):
+                client.sendall(b"x")
+
+    def close(self) -> None:
+        """End it."""
+        self._ended.set()
+        self._thread.join()
+        self._listener.close()
+
+
+@pytest.mark.parametrize(
+    "head", [b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: "]
+)
+def test_a_log_that_drips_is_one_that_does_not_answer(
+    head: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Headers and body have one deadline: no log can keep its monitor waiting."""
+    monkeypatch.setattr(monitor_module, "TIMEOUT_SECONDS", 0.4)
+    log = Dripping(head)
+    try:
+        with pytest.raises(ServerUnreachableError):
+            monitor(log.url, [VKEY], tmp_path / "shop.state")
+    finally:
+        log.close()
+
+
+def test_evidence_of_a_fork_is_never_written_over(watching: Watching) -> None:
+    """Another fork is added to the first one's notes; the same one again is not."""
+    base, one, two = SealedLog(leaves(5)), SealedLog(leaves(7, "one")), SealedLog(leaves(3, "two"))
+    watching.look(base)
+    for fork in (one, two, one):
+        with pytest.raises(MonitoredForkError):
+            watching.look(fork)
+    notes = [base.note_bytes(), one.note_bytes(), base.note_bytes(), two.note_bytes()]
+    kept = watching.state.with_name("shop.state.fork").read_bytes()
+    assert kept == b"\n".join(notes)

@@ -25,6 +25,7 @@ from tallystick.client.errors import (
     ServerUnreachableError,
     UnavailableProblem,
 )
+from tallystick.client.hurried import HURRIED
 
 TIMEOUT_SECONDS: Final = 10.0
 MAX_ANSWER_BYTES: Final = 256 * 1024 * 1024
@@ -51,16 +52,29 @@ class NoRedirects(urllib.request.HTTPRedirectHandler):
 
 
 class Transport:
-    """The server at *url*, asked with *key*."""
+    """
+    The server at *url*, asked with *key*.
 
-    def __init__(self, url: str, key: str | None, *, timeout_seconds: float) -> None:
+    *hurried*: an answer as a whole is bounded by the timeout, and not only each read of it.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        key: str | None,
+        *,
+        timeout_seconds: float,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
+        hurried: bool = False,
+    ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query:
             raise InvalidRequestProblem(f"{url!r} is no http or https URL of a server")
         self._base = url.rstrip("/")
         self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         self._timeout_seconds = timeout_seconds
-        self._opener = urllib.request.build_opener(NoRedirects())
+        self._max_answer_bytes = max_answer_bytes
+        self._opener = urllib.request.build_opener(NoRedirects(), *(HURRIED if hurried else ()))
 
     def get(
         self, path: str, parameters: Mapping[str, object] | None = None, *, accept: str
@@ -98,15 +112,15 @@ class Transport:
         )
         try:
             with self._opener.open(request, timeout=self._timeout_seconds) as answer:
-                data: bytes = answer.read(MAX_ANSWER_BYTES + 1)
+                data: bytes = answer.read(self._max_answer_bytes + 1)
         except urllib.error.HTTPError as error:
             with error:
                 raise refusal(error) from error
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
             raise ServerUnreachableError(f"{self._base} does not answer: {reason}") from error
-        if len(data) > MAX_ANSWER_BYTES:
-            raise MalformedAnswerError(f"{target} answers over {MAX_ANSWER_BYTES} bytes")
+        if len(data) > self._max_answer_bytes:
+            raise MalformedAnswerError(f"{target} answers over {self._max_answer_bytes} bytes")
         return data
 
 

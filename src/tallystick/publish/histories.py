@@ -29,6 +29,7 @@ from tallystick.publish.publisher import Publisher
 from tallystick.publish.values import PUBLIC_SCHEMA, LeafProof, RowKey
 from tallystick.record import MalformedMessageError, is_table_name, parse_record
 from tallystick.record.history import (
+    MAX_HISTORY_BYTES,
     MAX_SHOWN_LEAVES,
     HistoryFile,
     ShownBucket,
@@ -52,10 +53,12 @@ GENESIS: Final = "genesis"
 FIRST_LEAF: Final = LeafIndex(0)
 MAP_BUCKETS: Final = TreeSize(TILE_WIDTH * TILE_WIDTH)
 EMPTY_TABLE_KEY: Final = "[]"
+MAX_LEAF_BYTES_SHOWN: Final = MAX_HISTORY_BYTES // 4 * 3
+"""What a history holds in base64; more is not even read, since anybody may ask."""
 HAS_SCHEMA: Final = re.compile(r'([^".]+|"([^"]|"")+")[.]')
 """A first word that a dot follows is a schema, as in `tally.record_table`."""
 
-Prove = Callable[[LeafIndex], LeafProof]
+Prove = Callable[[Sequence[LeafIndex]], Iterable[LeafProof]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +137,7 @@ def history_file(publisher: Publisher, head: PublishedHead, key: RowKey) -> byte
             publisher.read_database,
             known,
             key,
-            prove=lambda index: publisher.prove_index(known, index),
+            prove=lambda indexes: publisher.prove_all(known, indexes),
         )
 
     try:
@@ -198,10 +201,17 @@ def find_key(
     path = tiles.prove(bucket)
     check_bucket(entries, path, bucket=bucket, root=served.root, log_name=head.log_name)
     leaves = store.key_leaves(
-        tx, head.log_id, key, map_size=served.size, limit=MAX_SHOWN_LEAVES + 1
+        tx,
+        head.log_id,
+        key,
+        map_size=served.size,
+        limit=MAX_SHOWN_LEAVES + 1,
+        max_bytes=MAX_LEAF_BYTES_SHOWN,
     )
     if len(leaves) > MAX_SHOWN_LEAVES:
         raise HistoryTooLargeError(f"the key has over {MAX_SHOWN_LEAVES} versions")
+    if sum(len(leaf.leaf) for leaf in leaves) > MAX_LEAF_BYTES_SHOWN:
+        raise HistoryTooLargeError(f"its versions have over {MAX_LEAF_BYTES_SHOWN} bytes")
     listed = chain_of(parse_bucket(entries, bucket=bucket), key_hash)
     indexes = [leaf.index for leaf in leaves]
     if (listed or key_hash) != chain_indexes(key_hash, indexes):
@@ -260,10 +270,11 @@ def is_genesis(entry: store.Entry | None) -> bool:
 
 def show(entries: Iterable[store.Entry | None], prove: Prove) -> list[ShownLeaf]:
     """Return the leaves with their paths."""
+    shown = [entry for entry in entries if entry is not None]
+    paths = prove([entry.index for entry in shown])
     return [
-        ShownLeaf(entry.index, entry.leaf, prove(entry.index).hashes)
-        for entry in entries
-        if entry is not None
+        ShownLeaf(entry.index, entry.leaf, proof.hashes)
+        for entry, proof in zip(shown, paths, strict=True)
     ]
 
 

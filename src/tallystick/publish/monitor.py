@@ -4,7 +4,7 @@ The monitor: somebody outside who remembers the last head and asks how the new o
 It works on any log that serves C2SP tlog-tiles, ours or another's: the checkpoint and the
 tiles are all that it asks for, and nothing of them is believed that does not lead to a root
 that the log's key signed. Follows log.md, section 4.6. On a fork both notes are written beside
-the state, and the new head is never taken for the base of what follows.
+the state, where they stay, and the new head is never taken for the base of what follows.
 """
 
 from __future__ import annotations
@@ -38,7 +38,12 @@ from tallystick.tlog import (
 )
 
 TIMEOUT_SECONDS: Final = 10.0
+"""For each answer as a whole: a log that drips its checkpoint must not keep us from the alarm."""
+MAX_ANSWER_BYTES: Final = 1_000_000
+"""A note is no longer; a tile has 8 kB."""
 FORK_SUFFIX: Final = ".fork"
+MAX_FORK_BYTES: Final = 4_000_000
+"""Evidence of a fork is never written over; what comes after so much of it is not added."""
 
 
 class Fetcher(Protocol):
@@ -78,7 +83,13 @@ class Monitor:
             raise InvalidWitnessError(cause.message) from cause
         if len({verifier.name for verifier in self._verifiers}) != 1:
             raise InvalidWitnessError("a log has one key at least, and all of one name")
-        self._log = fetcher or Transport(url, key, timeout_seconds=TIMEOUT_SECONDS)
+        self._log = fetcher or Transport(
+            url,
+            key,
+            timeout_seconds=TIMEOUT_SECONDS,
+            max_answer_bytes=MAX_ANSWER_BYTES,
+            hurried=True,
+        )
         self._state_file = state_file
 
     def look(self) -> Observed:
@@ -110,7 +121,7 @@ class Monitor:
             if isinstance(cause, NotFoundProblem) and new.size > old.size:
                 raise
             path = self._state_file.with_name(self._state_file.name + FORK_SUFFIX)
-            replace_file(path, old_note + b"\n" + note)
+            keep_fork(path, old_note + b"\n" + note)
             raise MonitoredForkError(
                 f"{old.origin} signed size {old.size} and size {new.size}, and does not show that "
                 f"one extends the other; both notes are in {path}"
@@ -182,6 +193,18 @@ def monitor(
         InvalidWitnessError: The keys are no log keys of one name.
     """
     return Monitor(url, vkeys, state_file, key=key).look()
+
+
+def keep_fork(path: Path, notes: bytes) -> None:
+    """
+    Add *notes* to the evidence at *path*, unless they stand there.
+
+    A log that was caught could else have the proof of it written over by showing less.
+    """
+    kept = path.read_bytes() if path.exists() else b""
+    if notes in kept or len(kept) + len(notes) > MAX_FORK_BYTES:
+        return
+    replace_file(path, kept + b"\n" + notes if kept else notes)
 
 
 def replace_file(path: Path, data: bytes) -> None:

@@ -9,7 +9,7 @@ and 6.2. Who may read what is decided above, by whoever serves.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -317,6 +317,15 @@ class Publisher:
         if len(indexes) > MAX_PROOFS:
             raise InvalidRequestError(f"one answer has at most {MAX_PROOFS} proofs")
         return [self.prove_index(head, index, size) for index in indexes]
+
+    def prove_all(self, head: PublishedHead, indexes: Sequence[LeafIndex]) -> Iterator[LeafProof]:
+        """
+        Yield the proofs of any number of leaves in the published tree, in the order asked for.
+
+        Raises:
+            LeafNotFoundError: It has no such leaf.
+        """
+        return proofs.prove_leaves(self._tiles, head, indexes)
 
     def prove_hash(
         self, head: PublishedHead, leaf_hash: bytes, size: int | None = None

@@ -202,11 +202,19 @@ SELECT EXISTS (
     AND m.leaf_index < %(map_size)s AND NOT tally.is_indexed(m.leaf));
 
 -- name: key_leaves
--- The leaves of a key that a map covers, in their order.
-SELECT m.leaf_index, m.leaf, m.leaf_hash FROM tally.merkle_log AS m
-WHERE m.log_id = %(log_id)s AND m.source_table = %(source_table)s AND m.source_key = %(source_key)s
-  AND m.leaf_index < %(map_size)s AND tally.is_indexed(m.leaf)
-ORDER BY m.leaf_index LIMIT %(limit)s;
+-- The leaves of a key that a map covers, in their order; one more than the bound on their bytes allows.
+SELECT e.leaf_index, e.leaf, e.leaf_hash
+FROM (
+  SELECT
+    m.leaf_index, m.leaf, m.leaf_hash,
+    sum(octet_length(m.leaf)) OVER (ORDER BY m.leaf_index) - octet_length(m.leaf) AS bytes_before
+  FROM tally.merkle_log AS m
+  WHERE m.log_id = %(log_id)s AND m.source_table = %(source_table)s AND m.source_key = %(source_key)s
+    AND m.leaf_index < %(map_size)s AND tally.is_indexed(m.leaf)
+  ORDER BY m.leaf_index LIMIT %(limit)s
+) AS e
+WHERE e.bytes_before <= %(max_bytes)s
+ORDER BY e.leaf_index;
 
 -- name: witnesses
 -- Who is asked to cosign a log's checkpoints.

@@ -287,10 +287,18 @@ def map_excludes(tx: Transaction, log_id: LogId, key: RowKey, *, map_size: int) 
 
 
 def key_leaves(
-    tx: Transaction, log_id: LogId, key: RowKey, *, map_size: int, limit: int
+    tx: Transaction, log_id: LogId, key: RowKey, *, map_size: int, limit: int, max_bytes: int
 ) -> list[Entry]:
-    """Return the leaves of *key* that a map covers, the oldest first, at most *limit*."""
-    parameters = {**_key(log_id, key), "map_size": map_size, "limit": limit}
+    """
+    Return the leaves of *key* that a map covers, the oldest first, at most *limit*, and none
+    behind the one with which they have over *max_bytes*.
+    """
+    parameters = {
+        **_key(log_id, key),
+        "map_size": map_size,
+        "limit": limit,
+        "max_bytes": max_bytes,
+    }
     return tx.rows(Entry, SQL.key_leaves, parameters)
 
 

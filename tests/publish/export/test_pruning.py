@@ -242,6 +242,25 @@ def test_a_failed_log_is_not_pruned(bench: LogBench, tmp_path: Path) -> None:
         prune(bench, 256, address)
 
 
+def test_a_pruning_has_a_reason(bench: LogBench, tmp_path: Path) -> None:
+    """What is recorded for good says why; blanks do not."""
+    address = checked_export(bench, str(tmp_path / "export"))
+    with pytest.raises(PruneRefusedError, match="reason"):
+        prune_to_export(
+            bench.database, "payments", to_index=256, export=address, actor="ada", reason=" "
+        )
+    assert 0 == minimum_index(bench)
+
+
+def test_a_failed_log_is_not_even_cleared(bench: LogBench, tmp_path: Path) -> None:
+    """Nor are leaves deleted then that an earlier pruning left."""
+    address = checked_export(bench, str(tmp_path / "export"))
+    prune(bench, 256, address)
+    execute(bench, f"SELECT tally.fail_log_v1({bench.log.log_id}, '{{}}')")
+    with pytest.raises(LogFailedError):
+        prune(bench, 256, address)
+
+
 def test_the_bound_only_grows(bench: LogBench, tmp_path: Path) -> None:
     """Each pruning goes on where the one before ended, and is evidence; none goes back."""
     address = checked_export(bench, str(tmp_path / "export"))

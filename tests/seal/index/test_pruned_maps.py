@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import datetime
 import functools
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tallystick.publish.errors import PrunedError
@@ -25,11 +29,12 @@ from tallystick.verify import check_history
 from tests.support.mapped import Mapped, mapped_log
 
 YESTERDAY = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+PATIENCE_SECONDS = 30
 CHURN = "UPDATE payment SET amount = amount + 1"
 
 
 @pytest.fixture
-def mapped(database_url: str, tmp_path: Path) -> Mapped:
+def mapped(database_url: str, tmp_path: Path) -> Iterator[Mapped]:
     """A log of some 600 leaves, two versions of each row, which nobody has to retain."""
     with mapped_log(database_url, tmp_path / "keys") as made:
         with made.bench.database.transaction() as tx:
@@ -119,3 +124,22 @@ def test_the_map_of_a_pruned_log_is_not_thrown_away(mapped: Mapped, tmp_path: Pa
     mapped.run(CHURN)
     assert "queued" == mapped.index().outcome
     assert audit_log(mapped.bench.database, mapped.name).is_clean
+
+
+def test_a_pruning_meets_a_map_that_is_being_computed(mapped: Mapped, tmp_path: Path) -> None:
+    """It waits for the step, and then finds that there is a map which does not cover enough."""
+    with (
+        psycopg.connect(mapped.bench.url) as computing,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        computing.execute("SELECT pg_advisory_xact_lock(1952541820, %s)", (mapped.log_id,))
+        computing.execute("INSERT INTO tally.key_indexes VALUES (%s, 100)", (mapped.log_id,))
+        pruned = pool.submit(prune, mapped, 256, tmp_path / "export")
+        waiting = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        until = time.monotonic() + PATIENCE_SECONDS
+        while not mapped.rows(waiting) and time.monotonic() < until and not pruned.done():
+            time.sleep(0.05)
+        assert not pruned.done()
+        computing.commit()
+        with pytest.raises(PruneRefusedError, match="covers only the leaves below 0"):
+            pruned.result(PATIENCE_SECONDS)

@@ -470,7 +470,10 @@ def test_a_view_cannot_change_the_session(rig: Rig) -> None:
         GRANT USAGE ON SCHEMA evil TO PUBLIC;
         GRANT INSERT ON evil.seen TO PUBLIC;
         CREATE FUNCTION evil.is_same(a integer, b integer) RETURNS boolean LANGUAGE plpgsql AS $$
-          BEGIN INSERT INTO evil.seen VALUES (current_user); RETURN a OPERATOR(pg_catalog.=) b; END $$;
+          BEGIN
+            INSERT INTO evil.seen VALUES (current_user);
+            RETURN a OPERATOR(pg_catalog.=) b;
+          END $$;
         CREATE OPERATOR evil.= (LEFTARG = integer, RIGHTARG = integer, FUNCTION = evil.is_same);
         CREATE FUNCTION evil.bait(id bigint) RETURNS bigint LANGUAGE plpgsql AS $$
           BEGIN
@@ -549,7 +552,9 @@ def test_no_value_reaches_an_error(rig: Rig) -> None:
 
 def test_a_detached_source_is_not_requeued(rig: Rig) -> None:
     """What stands in quarantine stays there once its source has ended: its log takes no row."""
-    rig.sql("CREATE TABLE hashed (id bigint PRIMARY KEY, h bytea); INSERT INTO hashed VALUES (1, NULL)")
+    rig.sql(
+        "CREATE TABLE hashed (id bigint PRIMARY KEY, h bytea); INSERT INTO hashed VALUES (1, NULL)"
+    )
     rig.add("hashed", order_column="id", hash_column="h")
     rig.seal()
     with rig.database.transaction() as tx:

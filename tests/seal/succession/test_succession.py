@@ -17,6 +17,7 @@ from tallystick.seal.errors import (
     LogNotFoundError,
     SourceBusyError,
 )
+from tallystick.seal.headlog import HEADS_LOG, create_heads_log
 from tallystick.seal.logs import create_house_logs, create_key, create_log, freeze_log
 from tallystick.seal.succession import find_successor, succeed_log
 from tallystick.tlog import (
@@ -239,6 +240,14 @@ def test_succession_is_idempotent_and_refused_by_name(line):
     assert line.status("taken") == "frozen"
     with pytest.raises(LogFrozenError):
         line.succeed("taken", "after")
+
+
+def test_the_log_of_logs_is_not_continued(line):
+    """Its name is how it is found, also by verifiers: continued, it would take no head any more."""
+    with line.bench.database.transaction() as tx:
+        create_heads_log(tx, keys=line.bench.keys, origin_prefix=ORIGIN_PREFIX)
+    with pytest.raises(InvalidLogError, match="finds it by its name"):
+        line.succeed(HEADS_LOG, "next")
 
 
 def test_a_log_without_a_head_is_not_continued(line):

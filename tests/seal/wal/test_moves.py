@@ -51,9 +51,7 @@ def status(rig: WalRig, name: str) -> str:
 def test_a_log_of_the_wal_is_continued(payment: WalRig) -> None:
     """log 27: what was written before is sealed in the old log, though nobody had read it yet."""
     with payment.database.transaction() as tx:
-        succeed_log(
-            tx, "payments", "next", keys=payment.bench.keys, origin_prefix=ORIGIN_PREFIX
-        )
+        succeed_log(tx, "payments", "next", keys=payment.bench.keys, origin_prefix=ORIGIN_PREFIX)
     seal(payment, "payments", "next")
     payment.sql("INSERT INTO payment VALUES (3); DELETE FROM payment WHERE id = 1")
     payment.catch_up()

@@ -13,6 +13,7 @@ from tallystick.cli.errors import UsageError
 from tallystick.cli.exits import words
 from tallystick.cli.output import print_json, print_lines
 from tallystick.errors import Error, Kind
+from tallystick.publish.errors import MonitoredForkError, MonitorStateError
 from tallystick.publish.monitor import Monitor, Observed
 
 SHORTEST_INTERVAL_SECONDS = 1.0
@@ -38,16 +39,23 @@ def monitor(
     Fetch a log's checkpoint, check that it extends the last one, and remember it; again and again.
 
     On a fork both notes are written to <state>.fork, the state stays as it was, and the exit
-    code is 1. While a log does not answer, the monitor goes on asking, unless it looks once.
+    code is 1. While a log does not answer, or, once it was seen, answers with anything else than
+    a checkpoint of its own, the monitor says so and goes on asking, unless it looks once.
     """
     if interval < SHORTEST_INTERVAL_SECONDS:
         raise UsageError("--interval is at least 1 s")
     watching = Monitor(url, vkey, state, key=read_key(key_file))
+    was_seen = False
     while True:
         try:
             tell(watching.look(), as_json=json)
+            was_seen = True
+        except (MonitoredForkError, MonitorStateError):
+            raise
         except Error as error:
-            if once or error.kind is not Kind.UNAVAILABLE:
+            # A wrong address or key shows at the first look; later it is the log's doing, which
+            # must not end whoever watches it.
+            if once or not (was_seen or error.kind is Kind.UNAVAILABLE):
                 raise
             sys.stderr.write(f"{words(error)}\n")
         if once:

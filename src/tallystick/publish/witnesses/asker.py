@@ -238,7 +238,7 @@ def store_cosigned(tx: Transaction, answers: Sequence[Cosigned]) -> None:
     before: dict[LogId, TreeSize] = {p.log_id: p.size for p in store.published(tx, log_ids)}
     store.store_cosigned(tx, answers)
     for now in store.published(tx, log_ids):
-        if now.size > before[now.log_id]:
+        if now.size > before.get(now.log_id, -1):
             payload = {"log": now.log_name, "size": now.size}
             emit(tx, "log.published", key=now.log_name, payload=payload)
     # Also where it was published before: readers of the checkpoint get one more cosignature.

@@ -190,7 +190,9 @@ SELECT pg_try_advisory_xact_lock(1952541819, 0);
 -- Sources whose interval has passed, and broken ones that were not reconciled since they broke.
 SELECT s.source_no, s.log_name, s.source_table, s.status::text
 FROM tally.verification_sources AS s
-WHERE s.relation IS NOT NULL AND s.enabled AND s.capture IN ('trigger', 'poll')
+WHERE s.relation IS NOT NULL AND s.enabled
+  -- What reading the WAL has broken is repaired by whoever reads it.
+  AND (s.capture::text <> 'wal' OR s.wal_epoch IS NOT NULL AND coalesce(s.problem ->> 'code', '') NOT IN ('wal_lost', 'wal_truncated'))
   AND EXISTS (SELECT FROM tally.checkpoints AS c WHERE c.log_id = s.log_id)
   AND CASE s.status
     WHEN 'active' THEN s.reconcile_interval_seconds IS NOT NULL

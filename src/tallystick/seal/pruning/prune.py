@@ -14,6 +14,7 @@ from typing import Final
 
 from tallystick.db import Database
 from tallystick.pauses import pause_point
+from tallystick.seal.errors import PruneRefusedError
 from tallystick.seal.logs import get_log
 from tallystick.seal.pruning import store
 
@@ -58,9 +59,12 @@ def prune_log(
     Raises:
         LogNotFoundError: There is no such log.
         PruneRefusedError: No clean check of such an export is recorded, the log is still to be
-            retained, or *to_index* is below what was pruned before or divides a bundle.
+            retained, *to_index* is below what was pruned before, divides a bundle or is beyond
+            the map of the log's keys, or no *reason* is given.
         LogFailedError: The log contradicts itself.
     """
+    if not reason.strip():
+        raise PruneRefusedError("a pruning is recorded with its reason, and none is given")
     with database.transaction() as tx:
         log = get_log(tx, log_name)
         before = store.prune_log(

@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     """Reconciles a source in the transaction, which sets its `reconciled_at`."""
 
 LOGGER = logging.getLogger(__name__)
+READ_PROBLEMS: Final = frozenset({"wal_lost", "wal_truncated"})
+"""What reading the WAL has broken stays written down so: the reader's worker looks for it."""
 LOOK_PATIENCE_SECONDS: Final = 4.0
 """How long validation waits for a locked table: it comes again, and others wait for their turn."""
 
@@ -185,7 +187,8 @@ def leave_broken(tx: Transaction, source: Source, reconcile: Reconcile | None) -
         return []
     if reconcile is None:
         waiting = Problem("unreconciled", "it is whole again and waits to be reconciled")
-        store.break_source(tx, source.source_no, [waiting])
+        if source.problem is None or source.problem["code"] not in READ_PROBLEMS:
+            store.break_source(tx, source.source_no, [waiting])
         return [waiting]
     reconcile(tx, source)
     store.source_ready(tx, source.source_no)

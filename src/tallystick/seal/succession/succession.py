@@ -40,6 +40,7 @@ from tallystick.seal.sources.operations import (
 )
 from tallystick.seal.succession import store
 from tallystick.seal.succession.moving import continue_source, read_what_was_written
+from tallystick.verify import HEADS_LOG
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -137,7 +138,7 @@ def check_succession(tx: Transaction, log: Log, successor: str, *, origin_prefix
     Raises:
         LogFrozenError, LogExistsError, InvalidLogError: As `succeed_log`.
     """
-    if log.log_name in HOUSE_LOGS:
+    if log.log_name in {*HOUSE_LOGS, HEADS_LOG}:
         raise InvalidLogError(f"{log.log_name} is a log of the house, which finds it by its name")
     check_log(successor, f"{origin_prefix}/{successor}", LogSettings())
     if not list_keys(tx, log.log_name):
