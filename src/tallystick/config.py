@@ -27,6 +27,7 @@ FOREIGN_VARIABLES = frozenset(
     {
         "TALLY_PAUSE_AT",
         "TALLY_PAUSE_FILE",
+        "TALLY_PEER_PROGRAMS",
         "TALLY_POSTGRES_BIN",
         "TALLY_PUBLIC_VECTORS",
         "TALLY_TEST_POSTGRES_BIN",

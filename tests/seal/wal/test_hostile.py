@@ -9,9 +9,9 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from tallystick.runtime.binaries import find_binaries
 from tallystick.seal.audit.repair import reconcile_and_mend
 from tallystick.seal.errors import WalUnavailableError
-from tallystick.runtime.binaries import find_binaries
 from tallystick.seal.sources import (
     add_source,
     check_sources,
@@ -22,14 +22,13 @@ from tallystick.seal.sources import (
 from tallystick.seal.sources.store import mendable_wal_sources
 from tallystick.seal.wal import WalReader, drop_unneeded_slot, is_needed
 from tallystick.seal.wal.queueing import full_xid
-
 from tests.seal.laws.test_restore import dump, empty, restore
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.server import TestServer
     from tests.seal.wal.rig import WalRig
+    from tests.support.server import TestServer
 
 PAYMENT = "CREATE TABLE payment (id bigint PRIMARY KEY, amount numeric(12, 2), note text)"
 
@@ -97,7 +96,7 @@ def test_two_sources_of_one_log_and_table(rig: WalRig):
 )
 def test_transactions_that_began_behind_ours(xid: int, own: int, full: int):
     """A transaction's number is whole, whether it began before or behind the reader's own."""
-    assert str(full) == full_xid(xid, own)
+    assert full == full_xid(xid, own)
 
 
 def test_what_is_whole_is_committed(payment: WalRig):
@@ -292,7 +291,7 @@ def test_the_workers_role_reads(payment: WalRig):
     """A role with tally_app and REPLICATION, which owns nothing, reads, queues and breaks."""
     payment.sql("DROP ROLE IF EXISTS wal_worker")
     payment.sql("CREATE ROLE wal_worker LOGIN REPLICATION PASSWORD 'p' IN ROLE tally_app")
-    url = make_conninfo(payment.url, user="wal_worker", password="p")  # noqa: S106 (a test's)
+    url = make_conninfo(payment.url, user="wal_worker", password="p")
     try:
         payment.sql("INSERT INTO payment VALUES (1, 1)")
         with WalReader(url) as reader:
@@ -327,7 +326,7 @@ def test_what_reading_broke_stays_known(payment: WalRig):
     payment.adopt()
     check_sources(payment.database)
     with payment.database.transaction() as tx:
-        assert [("payments", "public.payment")] == mendable_wal_sources(tx)
+        assert [("payments", "payment")] == mendable_wal_sources(tx)
 
 
 def test_a_restored_dump_goes_on(

@@ -258,7 +258,7 @@ BEGIN
       SELECT f.tx, f.at,
         concat(%L, coalesce(to_json(f.actor)::text, 'null'), ',"at":"', to_char(f.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'), 'Z","key":') AS head,
         concat(%L, f.xid, '","via":"wal"}') AS tail
-      FROM unnest($5::timestamptz[], $6::text[], $7::text[]) WITH ORDINALITY AS f (at, xid, actor, tx)
+      FROM unnest($5::timestamptz[], $6::bigint[], $7::text[]) WITH ORDINALITY AS f (at, xid, actor, tx)
     ) AS t ON t.tx = u.tx OFFSET 0) AS p$f$,
     E'tallystick/seal-record/v1\n{"actor":', ',"table":' || to_json(tally.record_table(p_source_no))::text || ',"tx":"');
   SELECT string_agg(tally.wal_value_sql('o', c.attribute, NULL) || ' AS o_c' || c.nth, ', ' ORDER BY c.nth),

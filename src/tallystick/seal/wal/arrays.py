@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 INT4: Final = 23
 INT8: Final = 20
 BYTEA: Final = 17
-ARRAY_OF: Final = {INT4: 1007, INT8: 1016, BYTEA: 1001}
+TIMESTAMPTZ: Final = 1184
+ARRAY_OF: Final = {INT4: 1007, INT8: 1016, BYTEA: 1001, TIMESTAMPTZ: 1185}
 """The array type of an element type; oids of built-in types never change."""
 
 _HEADER: Final = struct.Struct(">iiIii")
@@ -69,7 +70,16 @@ class _ByteaArray:
     """As above."""
 
 
-ARRAYS: Final[dict[int, type]] = {INT4: _Int4Array, INT8: _Int8Array, BYTEA: _ByteaArray}
+class _TimestamptzArray:
+    """As above."""
+
+
+ARRAYS: Final[dict[int, type]] = {
+    INT4: _Int4Array,
+    INT8: _Int8Array,
+    BYTEA: _ByteaArray,
+    TIMESTAMPTZ: _TimestamptzArray,
+}
 
 
 def register(connection: psycopg.Connection[Any]) -> None:
@@ -90,10 +100,15 @@ def pack_int4(values: Sequence[int]) -> PackedArray:
     return PackedArray(INT4, _header(INT4, len(values)) + body)
 
 
-def pack_int8(values: Sequence[int]) -> PackedArray:
-    """Return a bigint[]."""
+def pack_int8(values: Sequence[int], element: int = INT8) -> PackedArray:
+    """Return a bigint[], or an array of another type that is spelled so."""
     body = struct.pack(">" + "iq" * len(values), *chain.from_iterable(zip(repeat(8), values)))
-    return PackedArray(INT8, _header(INT8, len(values)) + body)
+    return PackedArray(element, _header(element, len(values)) + body)
+
+
+def pack_times(values: Sequence[int]) -> PackedArray:
+    """Return a timestamptz[] of times that are given in microseconds since 2000."""
+    return pack_int8(values, TIMESTAMPTZ)
 
 
 def _header(element: int, count: int) -> bytes:

@@ -8,7 +8,7 @@ of its transaction and its place among all of the batch, from which its seq foll
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final, NamedTuple
 
 from tallystick.seal.errors import MalformedWalError
 from tallystick.seal.wal.messages import (
@@ -24,16 +24,13 @@ from tallystick.seal.wal.messages import (
     Begin,
     Lsn,
     Relation,
+    is_transactional,
     parse_begin,
     parse_commit,
-    is_transactional,
     parse_message,
     parse_relation,
     parse_truncation,
 )
-
-if TYPE_CHECKING:
-    import datetime
 
 ROWS: Final = frozenset({INSERT, DELETE})
 ACTOR_PREFIX: Final = "tally.actor"
@@ -74,12 +71,11 @@ class Emptied:
     place: int
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What is known of a transaction, or of its part behind a signature."""
+class Facts(NamedTuple):
+    """What is known of a transaction, or of its part behind a signature; times as in `Begin`."""
 
     commit_at: Lsn
-    at: datetime.datetime
+    microseconds: int
     xid: int
     actor: str | None
 
@@ -170,7 +166,7 @@ class Batch:
         if self._number == 0:
             begin = self._begin
             assert begin is not None, "rows come between BEGIN and COMMIT"
-            facts = Facts(begin.commit_at, begin.at, begin.xid, self._actor)
+            facts = Facts(*begin, self._actor)
             self.transactions.append(facts)
             self._number = len(self.transactions)
         return self._number

@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime
 import struct
 from dataclasses import dataclass
-from typing import Final, NewType
+from typing import Final, NamedTuple, NewType
 
 from tallystick.seal.errors import MalformedWalError
 
@@ -40,12 +40,16 @@ _MESSAGE: Final = struct.Struct(">cBQ")
 """Kind, flags, place; behind it the prefix, the length, the content."""
 
 
-@dataclass(frozen=True, slots=True)
-class Begin:
-    """What a transaction's rows are preceded by: the place of its commit, its time, its xid."""
+class Begin(NamedTuple):
+    """
+    What a transaction's rows are preceded by: the place of its commit, its time, its xid.
+
+    The time is in microseconds since 2000, as the server takes it back. There is one of these for
+    each transaction, often for each row, and a tuple is the quickest to make.
+    """
 
     commit_at: Lsn
-    at: datetime.datetime
+    microseconds: int
     xid: int
 
 
@@ -62,9 +66,12 @@ class Relation:
 def parse_begin(message: bytes) -> Begin:
     """Return what a `B` says."""
     _, commit_at, microseconds, xid = _unpack(_BEGIN, message)
-    return Begin(
-        Lsn(commit_at), POSTGRES_EPOCH + datetime.timedelta(microseconds=microseconds), xid
-    )
+    return Begin(Lsn(commit_at), microseconds, xid)
+
+
+def time_of(microseconds: int) -> datetime.datetime:
+    """Return the time that a message spells so."""
+    return POSTGRES_EPOCH + datetime.timedelta(microseconds=microseconds)
 
 
 def parse_commit(message: bytes) -> Lsn:

@@ -32,7 +32,7 @@ class Plan:
         self,
         tx: Transaction,
         batch: Batch,
-        xids: Sequence[str],
+        xids: Sequence[int],
         seqs: Sequence[int],
         statements: dict[tuple[Any, ...], str | None],
     ) -> None:
@@ -158,7 +158,7 @@ class Plan:
         return 1
 
 
-def full_xid(xid: int, own: int) -> str:
+def full_xid(xid: int, own: int) -> int:
     """
     Return the xid8 of a transaction that ended just now, by our *own*.
 
@@ -166,7 +166,7 @@ def full_xid(xid: int, own: int) -> str:
     server lets no two transactions be half of all numbers apart.
     """
     distance = (xid - own) % (1 << XID_BITS)
-    return str(own + distance - (distance >> (XID_BITS - 1) << XID_BITS))
+    return own + distance - (distance >> (XID_BITS - 1) << XID_BITS)
 
 
 def ranks(sources: Mapping[int, Sequence[store.WalSource]]) -> dict[int, int]:

@@ -34,7 +34,7 @@ from tallystick.seal.wal.arrays import register
 from tallystick.seal.wal.batch import Batch
 from tallystick.seal.wal.messages import Lsn
 from tallystick.seal.wal.queueing import Plan, full_xid
-from tallystick.seal.wal.stream import Stream
+from tallystick.seal.wal.stream import KEEPALIVES, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,7 +84,7 @@ class WalReader:
         self._stop = threading.Event()
         self.rows = 0
         settings = session_settings("tallystick-wal-reader")
-        settings["options"] += UNHURRIED
+        settings["options"] += UNHURRIED + KEEPALIVES
         try:
             self._connection = psycopg.connect(url, **settings)
             register(self._connection)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from tallystick.db import Query, Transaction, load_queries
-from tallystick.seal.wal.arrays import pack_bytes, pack_int4, pack_int8
-from tallystick.seal.wal.messages import Lsn, format_lsn, parse_lsn
+from tallystick.seal.wal.arrays import pack_bytes, pack_int4, pack_int8, pack_times
+from tallystick.seal.wal.messages import Lsn, format_lsn, parse_lsn, time_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -184,7 +184,7 @@ def queue_changes(
     changes: Changes,
     *,
     facts: Sequence[Facts],
-    xids: Sequence[str],
+    xids: Sequence[int],
     seqs: Sequence[int],
 ) -> int:
     """Run a generated statement on *changes* and return how many rows were queued."""
@@ -194,21 +194,21 @@ def queue_changes(
         pack_int4(changes.transactions),
         pack_int8([seqs[place] for place in changes.places]),
         pack_int8(second),
-        [fact.at for fact in facts],
-        list(xids),
-        [fact.actor for fact in facts],
+        pack_times([fact.microseconds for fact in facts]),
+        pack_int8(xids),
+        [fact.actor for fact in facts] if any(fact.actor for fact in facts) else None,
     ]
     with psycopg.RawCursor(tx.connection) as cursor:
         return cursor.execute(text.encode(), parameters).rowcount
 
 
-def queue_truncate(tx: Transaction, source_no: int, *, seq: int, facts: Facts, xid: str) -> None:
+def queue_truncate(tx: Transaction, source_no: int, *, seq: int, facts: Facts, xid: int) -> None:
     """Queue the leaf of a TRUNCATE."""
     parameters = {
         "source_no": source_no,
         "seq": seq,
-        "at": facts.at,
-        "xid": xid,
+        "at": time_of(facts.microseconds),
+        "xid": str(xid),
         "actor": facts.actor,
     }
     tx.execute(SQL.queue_truncate, parameters)

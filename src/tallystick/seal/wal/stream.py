@@ -24,11 +24,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PUBLICATION: Final = "tally"
+KEEPALIVES: Final = (
+    " -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
+)
+"""A worker whose machine is gone holds slot and lock no longer than a minute."""
 FORMATS: Final = (
     "-c timezone=UTC -c datestyle=ISO,YMD -c intervalstyle=postgres -c bytea_output=hex"
     " -c extra_float_digits=1 -c lc_monetary=C -c search_path=pg_catalog"
     # Queueing a transaction of millions of rows takes minutes, in which nobody reads.
-    " -c wal_sender_timeout=30min"
+    " -c wal_sender_timeout=30min" + KEEPALIVES
 )
 """As the generated trigger functions set them: one change has one text, whoever captures it."""
 UNDEFINED_OBJECT: Final = "42704"

@@ -1,0 +1,190 @@
+"""
+Our trees, notes and witnesses under programs that others wrote, in Go, from the same C2SP pages.
+
+They are not part of this repository: `TALLY_PEER_PROGRAMS` names a folder that holds them, and
+what is not there is skipped. What each one checks is told in docs/peers.md.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import psycopg
+import pytest
+
+from tallystick.publish.export import export_log, open_destination
+from tallystick.publish.witnesses import add_witness, ask_witnesses, log_policy
+from tallystick.seal.logs import list_keys
+from tallystick.seal.sources import add_source
+from tallystick.tlog import AddCheckpoint, TreeSize, format_add_checkpoint, parse_note
+from tallystick.verify import check_leaf
+from tests.peers.programs import run_peer, running_litewitness
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+
+    from tests.http.conftest import Running
+
+MANY = 70_000
+"""More than one tile of tiles: 256 x 256 leaves fill one tile of level 1."""
+LONGEST_ENTRY = 65_535
+FEW = 600
+"""Two full tiles of leaf hashes, a partial one, and a partial one above them."""
+
+
+def vkey_of(server: Running, name: str) -> str:
+    """The verifier key of a log."""
+    with server.builder.database.transaction(read_only=True) as tx:
+        [key] = list_keys(tx, name)
+    return str(key.vkey)
+
+
+def fsck(server: Running, name: str, place: Path, url: str) -> subprocess.CompletedProcess[str]:
+    """Let Tessera's fsck check the tree at *url* against the key of the log."""
+    key_file = place / "log.vkey"
+    key_file.write_text(vkey_of(server, name))
+    arguments = {"storage_url": url, "public_key": key_file, "ui": "false", "N": 4}
+    return run_peer("fsck", *(f"--{flag}={value}" for flag, value in arguments.items()))
+
+
+def export(server: Running, name: str, directory: Path) -> Path:
+    """Export a log into *directory*."""
+    export_log(server.builder.database, name, open_destination(directory.as_uri()))
+    return directory
+
+
+def fill_by_rows(server: Running, name: str, rows: int) -> None:
+    """Make a log whose leaves are the rows of a table, but for a shortest and a longest entry."""
+    builder = server.builder
+    builder.create(name, visibility="public")
+    builder.execute("CREATE TABLE payment (id bigint PRIMARY KEY, amount numeric, note text)")
+    with builder.database.transaction() as tx:
+        add_source(tx, name, "payment")
+    builder.append(name, [b"x", bytes(LONGEST_ENTRY)])
+    with psycopg.connect(builder.url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO payment SELECT n, n / 100.0, 'café' FROM generate_series(1, %s) AS n",
+            (rows - 2,),
+        )
+    assert rows == server.seal(name)
+
+
+@pytest.mark.slow
+def test_fsck_passes_on_a_log_of_ours(server: Running, tmp_path: Path) -> None:
+    """log 2: Tessera's fsck passes on 70,000 entries of ours, over HTTP and as exported files."""
+    fill_by_rows(server, "payments", MANY)
+    directory = export(server, "payments", tmp_path / "export")
+    for url in (f"{server.url}/logs/payments/", f"{directory.as_uri()}/"):
+        checked = fsck(server, "payments", tmp_path, url)
+        assert (0, url) == (checked.returncode, url), checked.stderr
+
+
+def flip(path: Path) -> None:
+    """Change one bit in the middle of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("path", "change"),
+    [
+        pytest.param("tile/entries/001", flip, id="an entry"),
+        pytest.param("tile/entries/002.p/88", flip, id="an entry of the last bundle"),
+        pytest.param("tile/0/000", flip, id="a leaf hash"),
+        pytest.param("tile/1/000.p/2", flip, id="a node"),
+        pytest.param("checkpoint", flip, id="the checkpoint"),
+        pytest.param("tile/0/001", Path.unlink, id="a missing tile"),
+        pytest.param("tile/entries/000", Path.unlink, id="a missing bundle"),
+    ],
+)
+def test_fsck_refuses_what_was_changed(
+    server: Running, tmp_path: Path, path: str, change: Callable[[Path], None]
+) -> None:
+    """An export that fsck accepts is refused once one bit or one object of it is gone."""
+    server.builder.filled("payments", [b"leaf %d" % number for number in range(FEW)])
+    directory = export(server, "payments", tmp_path / "export")
+    url = f"{directory.as_uri()}/"
+    assert 0 == fsck(server, "payments", tmp_path, url).returncode
+    change(directory / path)
+    assert 0 != fsck(server, "payments", tmp_path, url).returncode
+
+
+@pytest.mark.parametrize("size", [1, 2, 255, 256, 257, FEW])
+def test_fsck_passes_at_every_shape_of_the_right_edge(
+    server: Running, tmp_path: Path, size: int
+) -> None:
+    """Where the last tile is one hash, full or just begun, fsck reads it under the right name."""
+    server.builder.filled("edges", [b"%d" % number for number in range(size)], visibility="hashes")
+    directory = export(server, "edges", tmp_path / "export")
+    checked = fsck(server, "edges", tmp_path, f"{directory.as_uri()}/")
+    assert 0 == checked.returncode, checked.stderr
+
+
+def test_litewitness_cosigns_our_log(server: Running, tmp_path: Path) -> None:
+    """A log that wants one witness publishes what litewitness cosigned, and its proofs verify."""
+    builder = server.builder
+    log = builder.create("payments", visibility="public", witness_quorum=1)
+    vkey = vkey_of(server, "payments")
+    with running_litewitness(
+        tmp_path, name="peer.example/witness", origin=log.origin, vkeys=[vkey]
+    ) as witness:
+        with builder.database.transaction() as tx:
+            add_witness(tx, "payments", vkey=witness.vkey, url=witness.url, allow_private_http=True)
+        for size in (1, 2, 300):
+            builder.append("payments", [b"leaf %d" % size] * (size - builder.seal("payments")))
+            assert size == builder.seal("payments")
+            answers = ask_witnesses(builder.database, "payments")
+            assert ["Cosigned"] == [type(answer).__name__ for answer in answers]
+    server.services.publisher.refresh()
+    proof = server.anonymous.get(
+        "/logs/payments/proof?index=1", headers={"Accept": "text/plain"}
+    ).content
+    with builder.database.transaction(read_only=True) as tx:
+        policy = log_policy(tx, "payments")
+    verified = check_leaf(proof, leaf=b"leaf 2", policy=policy)
+    assert ["peer.example/witness"] == [one.name for one in verified.cosignatures]
+
+
+def test_litewitness_is_met_where_it_stands(server: Running, tmp_path: Path) -> None:
+    """A litewitness that knows another size than we thought answers 409, and cosigns then."""
+    builder = server.builder
+    log = builder.filled("payments", [b"a", b"b", b"c"], visibility="public")
+    note = server.anonymous.get("/logs/payments/checkpoint").content
+    with running_litewitness(
+        tmp_path,
+        name="peer.example/witness",
+        origin=log.origin,
+        vkeys=[vkey_of(server, "payments")],
+    ) as witness:
+        first = AddCheckpoint(TreeSize(0), (), parse_note(note))
+        told = httpx.post(f"{witness.url}/add-checkpoint", content=format_add_checkpoint(first))
+        assert 200 == told.status_code, told.text
+        with builder.database.transaction() as tx:
+            add_witness(tx, "payments", vkey=witness.vkey, url=witness.url, allow_private_http=True)
+        builder.append("payments", [b"d", b"e"])
+        builder.seal("payments")
+        answers = ask_witnesses(builder.database, "payments")
+        assert ["Cosigned"] == [type(answer).__name__ for answer in answers]
+
+
+def test_spicy_verifies_our_proof(server: Running, tmp_path: Path) -> None:
+    """Without its first line a tlog-proof is torchwood's older format, and spicy verifies it."""
+    leaves = [b"leaf %d" % number for number in range(FEW)]
+    server.builder.filled("payments", leaves, visibility="public")
+    server.services.publisher.refresh()
+    vkey = vkey_of(server, "payments")
+    for index in (0, 255, 256, FEW - 1):
+        proof = server.anonymous.get(
+            f"/logs/payments/proof?index={index}", headers={"Accept": "text/plain"}
+        ).content
+        asset = tmp_path / f"{index}"
+        asset.with_suffix(".spicy").write_bytes(proof.partition(b"\n")[2])
+        asset.write_bytes(leaves[index])
+        checked = run_peer("spicy", "-verify", vkey, asset)
+        assert 0 == checked.returncode, checked.stderr
+        asset.write_bytes(leaves[index] + b"!")
+        assert 0 != run_peer("spicy", "-verify", vkey, asset).returncode
