@@ -287,10 +287,11 @@ def test_hash_functions_are_rfc_6962(connection):
     left, right = hash_leaf(b"left"), hash_leaf(b"right")
     row = connection.execute(
         "SELECT tally.leaf_hash('left'), tally.node_hash(%s, %s), tally.empty_root(),"
-        " tally.hash_prefix(%s)",
-        (left, right, left),
+        " tally.hash_prefix(%s), tally.hash_start(%s)",
+        (left, right, left, left),
     ).fetchone()
-    expected = (left, hash_children(left, right), EMPTY_ROOT, int.from_bytes(left[:8], signed=True))
+    starts = tuple(int.from_bytes(left[:size], signed=True) for size in (8, 4))
+    expected = (left, hash_children(left, right), EMPTY_ROOT, *starts)
     assert tuple(bytes(v) if isinstance(v, bytes | memoryview) else v for v in row) == expected
 
 
@@ -308,6 +309,7 @@ OPEN_TO_ALL = {
     "clock()",
     "empty_root()",
     "hash_prefix(bytea)",
+    "hash_start(bytea)",
     "is_public_log(integer)",
     "leaf_hash(bytea)",
     "leaf_record(bytea)",

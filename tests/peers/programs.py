@@ -1,4 +1,4 @@
-"""The programs of others that our trees are shown to; docs/peers.md says which, and what they check."""
+"""The programs of others that our trees are shown to; docs/peers.md says what each one checks."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ ORDER BY tree_size LIMIT 1;
 -- name: indexes_of_hash
 -- The leaves of a hash within a tree, the first ones first; equal leaves are several.
 SELECT leaf_index FROM tally.merkle_log
-WHERE log_id = %(log_id)s AND tally.hash_prefix(leaf_hash) = %(prefix)s AND leaf_hash = %(leaf_hash)s
+WHERE log_id = %(log_id)s AND tally.hash_start(leaf_hash) = %(start)s AND leaf_hash = %(leaf_hash)s
   AND leaf_index < %(tree_size)s
 ORDER BY leaf_index LIMIT %(limit)s;
 

@@ -24,8 +24,8 @@ from tallystick.seal.index import MapTiles
 from tallystick.seal.logs import LogId
 from tallystick.tlog import Hash, LeafIndex, Tile, TreeSize
 
-PREFIX_BYTES = 8
-"""How much of a leaf hash the index holds: `tally.hash_prefix`."""
+START_BYTES = 4
+"""How much of a leaf hash the index holds: `tally.hash_start`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ def indexes_of_hash(
         {
             "log_id": log_id,
             "leaf_hash": leaf_hash,
-            "prefix": int.from_bytes(leaf_hash[:PREFIX_BYTES], "big", signed=True),
+            "start": int.from_bytes(leaf_hash[:START_BYTES], "big", signed=True),
             "tree_size": size,
             "limit": limit,
         },

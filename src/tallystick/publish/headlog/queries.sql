@@ -6,7 +6,7 @@ INNER JOIN tally.checkpoints AS c ON c.log_id = t.log_id AND c.tree_size <= t.tr
 CROSS JOIN LATERAL (
   SELECT m.leaf_index FROM tally.merkle_log AS m
   WHERE m.log_id = %(heads_log_id)s AND m.leaf_hash = tally.leaf_hash(convert_to(c.note, 'UTF8'))
-    AND tally.hash_prefix(m.leaf_hash) = tally.hash_prefix(tally.leaf_hash(convert_to(c.note, 'UTF8')))
+    AND tally.hash_start(m.leaf_hash) = tally.hash_start(tally.leaf_hash(convert_to(c.note, 'UTF8')))
     AND m.leaf_index < %(heads_size)s
   ORDER BY m.leaf_index LIMIT 1
 ) AS h
