@@ -100,6 +100,14 @@ def test_a_witness_needs_a_name(house: None, tally: Tally) -> None:
     assert (ran.code, ran.err.startswith("tally: no_witness_key: ")) == (3, True)
 
 
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    """The server runs in this process: what it logs is not what the command prints."""
+    with structlog.testing.capture_logs():
+        yield
+
+
+@pytest.mark.usefixtures("quiet")
 def test_monitor_follows_and_alarms(server: Running, tally: Tally, tmp_path: Path) -> None:
     """`tally monitor --once` follows growth with exit 0, and a fork ends with 1 and both notes."""
     builder = server.builder

@@ -117,6 +117,13 @@ def test_refusals(receipts: Running, path: str, entry: bytes, status: int, code:
     assert leaves(receipts.builder.url) == []
 
 
+def test_a_refusal_before_the_end_closes_the_connection(receipts: Running) -> None:
+    """Whoever is refused with his body still coming is told not to use the connection again."""
+    add = receipts.operator.post
+    assert add("/logs/receipts/add", content=b"x" * 65_536).headers["connection"] == "close"
+    assert "connection" not in add("/logs/receipts/add", content=b"x").headers
+
+
 def test_who_may_push(receipts: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """log 22: Without a key 401, with one that lacks log:append 403, also into a public log."""
     assert receipts.anonymous.post("/logs/receipts/add", content=b"x").status_code == 401

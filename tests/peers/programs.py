@@ -27,12 +27,17 @@ START_SECONDS = 30
 VKEY_LINE = re.compile(r'vkey="?([^\s"]+)')
 
 
+def needs(*names: str) -> pytest.MarkDecorator:
+    """Skip a test before anything is set up for it, where one of the programs is absent."""
+    absent = [name for name in names if not FOLDER or not (Path(FOLDER) / name).is_file()]
+    reason = f"TALLY_PEER_PROGRAMS names no folder with {', '.join(absent)}: see docs/peers.md"
+    return pytest.mark.skipif(bool(absent), reason=reason)
+
+
 def peer(name: str) -> Path:
-    """Return the program *name* of the folder of peers, or skip the test where it is absent."""
-    found = Path(FOLDER) / name if FOLDER else None
-    if found is None or not found.is_file():
-        pytest.skip(f"TALLY_PEER_PROGRAMS names no folder with {name}: see docs/peers.md")
-    return found
+    """Return the program *name* of the folder of peers; the test said that it needs it."""
+    assert FOLDER is not None
+    return Path(FOLDER) / name
 
 
 def run_peer(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:

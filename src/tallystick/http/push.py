@@ -19,7 +19,7 @@ from litestar.types import Receive, Scope, Send
 from tallystick.db import Database
 from tallystick.errors import Error
 from tallystick.http.authorize import Authorizer, check_need
-from tallystick.http.errors import MethodNotAllowedError
+from tallystick.http.errors import BodyTooSlowError, MethodNotAllowedError
 from tallystick.http.problems import problem_of
 from tallystick.http.scopes import PUSH_NEEDS
 from tallystick.http.static import PREFIX, TEXT, Answer, Headers, problem_headers, respond
@@ -34,6 +34,9 @@ NEED: Final = PUSH_NEEDS[PUSH_METHOD, PUSH_ROUTE]
 SUFFIX: Final = "/add"
 MAX_LENGTH_DIGITS: Final = 18
 NO_STORE: Final[Headers] = [(b"content-type", TEXT), (b"cache-control", b"no-store")]
+CLOSE: Final = (b"connection", b"close")
+UNREAD: Final = (EntryTooLargeError, BodyTooSlowError)
+"""Refused with the body still coming: the connection ends, and its client is told so."""
 SWITCHES: Final = {"": False, "0": False, "false": False, "1": True, "true": True}
 
 
@@ -76,7 +79,10 @@ class PushDoor:
             answer = await self._answer(log_name, scope, receive)
         except Error as error:
             problem = problem_of(error)
-            answer = Answer(problem.status, problem_headers(problem), problem.body())
+            told = problem_headers(problem)
+            if isinstance(error, UNREAD):
+                told.append(CLOSE)
+            answer = Answer(problem.status, told, problem.body())
         await respond(send, answer, with_body=scope["method"] != "HEAD")  # type: ignore[typeddict-item]
 
     async def _answer(self, log_name: str, scope: Scope, receive: Receive) -> Answer:

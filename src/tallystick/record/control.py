@@ -89,9 +89,7 @@ def _read_fork(value: Any, *, has_neighbour: bool) -> None:
     """A head that was signed beside the neighbour's, hence only where there is a neighbour."""
     if not has_neighbour:
         raise MalformedRecordError("a fork is one of the log that is named")
-    fork = read_object(
-        value, required={"size", "root"}, what="fork", error=MalformedRecordError
-    )
+    fork = read_object(value, required={"size", "root"}, what="fork", error=MalformedRecordError)
     read_number(fork["size"], what="size", error=MalformedRecordError)
     read_hash(fork["root"], what="root", error=MalformedRecordError)
 

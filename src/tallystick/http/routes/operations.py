@@ -112,9 +112,7 @@ def get_live() -> dict[str, str]:
 @get("/api/v1/health/ready", sync_to_thread=True)
 def get_ready(services: Served, last_health: NamedDependency[LastHealth]) -> Response[HealthBody]:
     """Whether reads can be served: the database answers and the heads were read."""
-    body = msgspec.structs.replace(
-        last_health.get(lambda: find_health(services)), waiting_for=None
-    )
+    body = msgspec.structs.replace(last_health.get(lambda: find_health(services)), waiting_for=None)
     is_ready = body.database == "ok" and services.publisher.is_loaded
     status = HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
     return Response(body, status_code=status, headers={"Cache-Control": "no-store"})
