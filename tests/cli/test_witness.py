@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog.testing
 
 from tallystick.tlog import (
     Checkpoint,
@@ -22,6 +23,8 @@ from tests.publish.witnesses.scripted import ScriptedWitness, cosigning
 from tests.support.sealed import log_signer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.cli.conftest import Tally
     from tests.http.conftest import Running
 

@@ -41,7 +41,7 @@ CREATE TABLE tally.wal_tables (
   membership oid,
   noted_at timestamptz NOT NULL DEFAULT tally.clock()
 );
-SELECT tally.describe('tally.wal_tables', 'Which tables are captured from the WAL: their replica identity before, and their membership in the publication.', '{
+SELECT tally.describe('tally.wal_tables', 'Tables captured from the WAL: their replica identity before, and their place in the publication.', '{
   "relation": "The table, or a descendant.",
   "identity_before": "DEFAULT, NOTHING, FULL or USING INDEX name: what detaching gives back.",
   "membership": "Its row in pg_publication_rel: a table that left the publication and came back has another.",
@@ -54,7 +54,7 @@ CREATE TABLE tally.wal_breaks (
   noted_at timestamptz NOT NULL DEFAULT tally.clock(),
   PRIMARY KEY (source_no, code)
 );
-SELECT tally.describe('tally.wal_breaks', 'Sources that reading has broken, until that is written into their rows: whoever waits for the reader may hold those.', '{
+SELECT tally.describe('tally.wal_breaks', 'Sources that reading has broken, until their rows say so: whoever waits for the reader may hold those.', '{
   "source_no": "The source.",
   "code": "What broke it.",
   "message": "The same in words: the gap leaf says them.",
