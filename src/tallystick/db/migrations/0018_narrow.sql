@@ -1,14 +1,10 @@
 -- What capture and sealing pay for, made less (log.md, sections 2.3, 2.4, 5.1; docs/adr/0017).
 --
 -- A writer of one row pays, at each statement, for starting the plan of the trigger's INSERT: for each function that it names, each
--- query in it, and for reading the text of a CHECK of the queue anew. Leaf bytes stay what they were.
+-- query in it. Leaf bytes stay what they were.
 --
--- Changed here: the queue has no CHECK (the sealing statement judges its rows), leaves are found by 4 bytes of their hash, and
+-- Changed here: leaves are found by 4 bytes of their hash, and
 -- queue_rows_sql, record_sql, capture_branch, create_capture and append_entries_v1 as their comments say.
-
--- PostgreSQL parses a CHECK at the start of each statement: a tenth of what capture costs a writer of one row. What the CHECK
--- refused, a row with neither leaf nor problem, is quarantined when it is sealed.
-ALTER TABLE tally.capture DROP CONSTRAINT leaf_iff_no_problem;
 
 CREATE FUNCTION tally.hash_start(hash bytea) RETURNS integer
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE

@@ -46,7 +46,6 @@ WITH taken AS MATERIALIZED (
     WHERE q.log_id = %(log_id)s AND q.seq > %(floor)s
     ORDER BY q.seq LIMIT %(batch_size)s))
   RETURNING *, coalesce(problem, CASE
-    WHEN leaf IS NULL THEN 'there is neither a leaf nor a problem'
     WHEN octet_length(leaf) NOT BETWEEN 1 AND 65535 THEN 'the leaf has ' || octet_length(leaf) || ' bytes, not 1 to 65,535'
     WHEN octet_length(source_key) > 2300 THEN 'the key has ' || octet_length(source_key) || ' bytes, over 2,300'
   END) AS verdict
