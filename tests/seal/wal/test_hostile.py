@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import time
 from typing import TYPE_CHECKING
 
@@ -21,10 +22,12 @@ from tallystick.seal.sources import (
 )
 from tallystick.seal.sources.store import mendable_wal_sources
 from tallystick.seal.wal import WalReader, drop_unneeded_slot, is_needed
+from tallystick.seal.wal import reader as reader_module
 from tallystick.seal.wal.queueing import full_xid
 from tests.seal.laws.test_restore import dump, empty, restore
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.seal.wal.rig import WalRig
@@ -99,19 +102,28 @@ def test_transactions_that_began_behind_ours(xid: int, own: int, full: int):
     assert full == full_xid(xid, own)
 
 
-def test_what_is_whole_is_committed(payment: WalRig):
-    """Writers that are ahead keep nothing from being committed: a large transaction is a look."""
+def test_what_is_whole_is_committed(payment: WalRig, monkeypatch: pytest.MonkeyPatch):
+    """Writers that are ahead keep nothing from being committed: each full batch is a look."""
+    monkeypatch.setattr(reader_module, "MAX_BATCH_PLACES", 5)
+    waiting: collections.deque[bytes] = collections.deque()
     with payment.reader() as reader:
-        for number in range(3):
-            payment.sql(
-                "INSERT INTO payment SELECT g + %s, 1 FROM generate_series(1, 60000) AS g",
-                (number * 100_000,),
-            )
-        found = []
-        while sum(found) < 180_000:
+        arriving = reader._stream.messages
+
+        def all_at_once() -> Iterator[bytes]:
+            # As of a writer who is ahead: the end of what has come is never seen.
+            while sum(message[:1] == b"C" for message in waiting) < 20 and not found:
+                waiting.extend(arriving())
+            while waiting:
+                yield waiting.popleft()
+
+        found: list[int] = []
+        monkeypatch.setattr(reader._stream, "messages", all_at_once)
+        for number in range(20):
+            payment.sql("INSERT INTO payment VALUES (%s, 1)", (number,))
+        while sum(found) < 20:
             found.append(reader.look(1.0).rows)
             assert sum(found) == payment.value("SELECT count(*) FROM tally.capture WHERE op = 'I'")
-        assert [60_000] * 3 == [rows for rows in found if rows]
+    assert [5, 5, 5, 5] == found
 
 
 def test_a_publication_that_was_made_anew_is_a_gap(payment: WalRig):

@@ -541,9 +541,10 @@ COMMENT ON FUNCTION tally.rebind_source_v1(integer, oid) IS
 
 CREATE FUNCTION tally.mark_wal() RETURNS pg_lsn
 LANGUAGE sql SET search_path = pg_catalog
--- The commit must reach the disk: what is not flushed is not read.
-SET synchronous_commit = local
-AS $$ SELECT pg_logical_emit_message(true, 'tally.mark', '') $$;
+-- The commit must reach the disk: what is not flushed is not read. A function's own SET would be over before it.
+AS $$
+  SELECT pg_logical_emit_message(true, 'tally.mark', '') FROM (SELECT set_config('synchronous_commit', 'local', true) OFFSET 0) AS s
+$$;
 COMMENT ON FUNCTION tally.mark_wal() IS 'Writes a mark and returns its place: a reader that has passed it has read all that committed before.';
 
 CREATE FUNCTION tally.sign_as(p_actor text) RETURNS void
