@@ -72,6 +72,20 @@ def test_a_server_process_serves_and_ends(
     assert process.wait(20) == 0
 
 
+def test_a_stream_of_events_ends_with_its_server(
+    settings: Settings, process: subprocess.Popen[bytes]
+) -> None:
+    """log 25: On SIGTERM an open stream is ended whole, not left to its reader or torn off."""
+    operator = {"Authorization": f"Bearer {TOKEN}", "Accept": "text/event-stream"}
+    url = f"{url_of(settings)}/api/v1/events"
+    with httpx.stream("GET", url, headers=operator, timeout=60) as answer:
+        assert answer.status_code == 200
+        process.send_signal(signal.SIGTERM)
+        # A connection that is torn off in the middle would raise here.
+        answer.read()
+    assert process.wait(20) == 0
+
+
 def test_requests_in_flight_are_finished(
     settings: Settings, process: subprocess.Popen[bytes], builder_of_server: LogBuilder
 ) -> None:

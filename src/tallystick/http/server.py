@@ -62,8 +62,11 @@ def serve(settings: Settings, *, pages: Pages | None = None) -> None:
                     application="tallystick-http-reads",
                 )
             )
-        app = create_app(make_services(settings, database, read_database), pages=pages)
-        asyncio.run(run_server(app, host=settings.host, port=settings.port))
+        services = make_services(settings, database, read_database)
+        app = create_app(services, pages=pages)
+        # A stream of events goes on for as long as its reader stays: it must hear of the end.
+        ending = services.notifier.begin_to_stop
+        asyncio.run(run_server(app, host=settings.host, port=settings.port, ending=ending))
 
 
 def make_services(
@@ -90,8 +93,10 @@ def operator_key_path(settings: Settings) -> Path:
     return settings.data_dir.absolute() / OPERATOR_KEY_FILE
 
 
-async def run_server(app: ASGIApp, *, host: str, port: int) -> None:
-    """Serve *app* until the process is told to stop."""
+async def run_server(
+    app: ASGIApp, *, host: str, port: int, ending: Callable[[], None] = lambda: None
+) -> None:
+    """Serve *app* until the process is told to stop; *ending* is called when it is."""
     server = make_server(app, host=host, port=port)
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
@@ -99,6 +104,7 @@ async def run_server(app: ASGIApp, *, host: str, port: int) -> None:
 
     def stop() -> None:
         end()
+        ending()
         told.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -44,10 +44,14 @@ class EventNotifier:
         """Begin to listen."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Stop listening and wake whoever waits."""
+    def begin_to_stop(self) -> None:
+        """Wake whoever waits, so that streams end; returns at once, for a signal's handler."""
         self._stopped.set()
         self._announce(self._newest)
+
+    def stop(self) -> None:
+        """Stop listening and wake whoever waits; returns when the thread has ended."""
+        self.begin_to_stop()
         if self._thread.is_alive():
             self._thread.join()
 
