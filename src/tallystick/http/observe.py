@@ -16,7 +16,7 @@ import structlog
 from litestar.types import ASGIApp, Message, Receive, Send
 
 from tallystick import metrics
-from tallystick.http.bodies import bound_body
+from tallystick.http.bodies import BoundedBody
 from tallystick.http.proofs import PROOF_ROUTE, PlainProofs
 from tallystick.http.push import PUSH_ROUTE, PushDoor, parse_push
 from tallystick.http.static import StaticTree, parse_static, problem_answer, respond
@@ -26,6 +26,7 @@ REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 """What a caller may choose as the id of his request; anything else is replaced by ours."""
 REQUEST_ID_HEADER: Final = b"x-request-id"
 NO_ROUTE: Final = "-"
+TOO_LARGE: Final = 413
 NUL: Final = "\x00"
 NUL_IN_QUERY: Final = b"%00"
 
@@ -51,17 +52,20 @@ class ObservedApp:
         began = time.perf_counter()
         request_id = choose_request_id(scope)
         status = 500
+        body = BoundedBody(scope, receive)
 
         async def send_observed(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if status == TOO_LARGE:
+                    await body.drain()
                 message["headers"] = [*message["headers"], (REQUEST_ID_HEADER, request_id)]
             await send(message)
 
         route = NO_ROUTE
         try:
-            route = await self._dispatch(scope, receive, send_observed, request_id)
+            route = await self._dispatch(scope, body.receive, send_observed, request_id)
         finally:
             observe(scope, route, status, time.perf_counter() - began, request_id)
 
@@ -72,7 +76,6 @@ class ObservedApp:
             error = InvalidRequestError("a request has no zero byte in its path or query")
             await respond(send, problem_answer(error), with_body=scope["method"] != "HEAD")
             return NO_ROUTE
-        receive = bound_body(scope, receive)
         target = parse_static(scope["path"])
         if target is not None:
             await self._static(target, scope, receive, send)

@@ -43,12 +43,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             client.wait_for_workers(2, timeout=60)
         yield address
     finally:
+        # The workers first: one that has lost its scheduler asks for it until a limit of its own.
         for process in reversed(processes):
-            process.terminate()
-        for process in processes:
-            process.wait(30)
-            assert process.stderr is not None
-            process.stderr.close()
+            end(process)
 
 
 def start(arguments: list[str], place: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
@@ -61,6 +58,18 @@ def start(arguments: list[str], place: Path, environment: dict[str, str]) -> sub
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """End one part of the cluster, asked first."""
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    assert process.stderr is not None
+    process.stderr.close()
 
 
 def address_of(scheduler: subprocess.Popen[str]) -> str:
