@@ -91,7 +91,7 @@ SELECT capture::text = 'wal' FROM tally.verification_sources WHERE source_no = %
 
 -- name: lag
 -- How much WAL is still to be read, and how much the server may yet keep for the slot; bytes.
-SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), w.position)::bigint, s.slot_name IS NOT NULL, coalesce(s.active, false),
+SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), w.position)::bigint, s.slot_name IS NOT NULL, coalesce(s.active, false),
        coalesce(s.wal_status, 'lost'), s.safe_wal_size
 FROM tally.wal_positions AS w LEFT JOIN pg_replication_slots AS s ON s.slot_name = w.slot_name
 WHERE w.slot_name = tally.wal_slot();
