@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytest_plugins = ["tests.support.acceptance"]
+
+RECURSION_LIMIT = sys.getrecursionlimit()
+
+
+def pytest_runtest_setup() -> None:
+    """Set the interpreter's own limit again: importing py-evm raises it beyond the C stack."""
+    sys.setrecursionlimit(RECURSION_LIMIT)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -8,10 +8,11 @@ A value that does not parse stops the start with its name: nothing falls back si
 from __future__ import annotations
 
 import os
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -42,11 +43,52 @@ class ConfigError(Error):
     kind = Kind.INVALID
 
 
+class FileSigner(BaseModel):
+    """A key in a keystore file of version 3."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["file"]
+    path: Path
+    password_env: str = Field(min_length=1)
+    """The environment variable that holds the file's password."""
+
+
+class EnvSigner(BaseModel):
+    """A key in the environment."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["env"]
+    key_env: str = Field(min_length=1)
+    """The environment variable that holds the private key, 64 hex digits."""
+
+
+class RemoteSigner(BaseModel):
+    """A key that a service holds which speaks Web3Signer's eth1 API."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["remote"]
+    url: SecretStr
+    """Where the service is; it may carry a password."""
+    public_key: str = Field(pattern="^(0x)?[0-9a-fA-F]{128}$")
+    """The key's public half, as the service lists it."""
+
+
+SignerSetting = Annotated[FileSigner | EnvSigner | RemoteSigner, Field(discriminator="kind")]
+
+
 class Settings(BaseSettings):
     """Everything that an operator can set."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, toml_file=CONFIG_FILE, extra="forbid", frozen=True
+        env_prefix=PREFIX,
+        toml_file=CONFIG_FILE,
+        extra="forbid",
+        frozen=True,
+        # What does not parse may be an endpoint with its password.
+        hide_input_in_errors=True,
     )
 
     database_url: str | None = Field(None, description="PostgreSQL; none: the embedded server.")
@@ -57,6 +99,9 @@ class Settings(BaseSettings):
     key_dir: Path | None = Field(None, description="Private keys; none: `keys` in data_dir.")
     host: str = Field("127.0.0.1", description="Address that the server listens on.")
     port: int = Field(7421, ge=0, le=65535, description="Port that the server listens on.")
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = Field(
+        (), description="Networks of proxies whose X-Forwarded-For counts."
+    )
     origin_prefix: str | None = Field(
         None, description="Origins are <prefix>/<log_name>; none: host and port, with /logs."
     )
@@ -80,6 +125,16 @@ class Settings(BaseSettings):
     )
     outbox_retention_days: int = Field(
         7, ge=1, le=3650, description="Days that delivered events are kept."
+    )
+
+    identity_verifiers: tuple[str, ...] = Field(
+        (), description="Verifiers of human proofs that count, by name; none: nobody can prove."
+    )
+    chain_endpoints: dict[int, tuple[SecretStr, ...]] = Field(
+        {}, description="URLs of EVM nodes by chain id, the first preferred."
+    )
+    chain_signers: dict[str, SignerSetting] = Field(
+        {}, description="What signs for chain accounts, by name: kind file, env or remote."
     )
 
     @field_validator("origin_prefix")

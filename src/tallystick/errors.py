@@ -7,6 +7,7 @@ The root of every error that Tallystick raises on purpose.
     ├── verify.errors    the step at which a proof was refused
     ├── db.errors        transactions, migrations, state machines
     ├── outbox.errors    sinks and events
+    ├── identity.errors  users, API keys, limits, human proofs
     ├── seal.errors      logs, sources, sequencing
     ├── publish.errors   heads, tiles, proofs
     └── runtime.errors   the embedded server and the supervisor
@@ -48,6 +49,8 @@ class Kind(enum.Enum):
     """The caller may not do this."""
     TOO_LARGE = "too_large"
     """The input is longer than its limit."""
+    TOO_MANY = "too_many"
+    """The caller asked more often than he may; the same request is right later."""
     UNAVAILABLE = "unavailable"
     """A part that is needed does not answer, or not in time."""
     DAMAGED = "damaged"

@@ -113,6 +113,10 @@ HTTP_REQUESTS: Final = Counter(
     "tally_http_requests", "Requests answered.", ["route", "code"], registry=REGISTRY
 )
 
+CACHE_READS: Final = Counter(
+    "tally_cache_reads", "Reads of the cache: hit, miss, error.", ["result"], registry=REGISTRY
+)
+
 SEAL_SECONDS: Final = Histogram(
     "tally_seal_seconds",
     "Duration of a phase of sealing.",
@@ -134,6 +138,39 @@ HTTP_SECONDS: Final = Histogram(
 )
 WITNESS_SECONDS: Final = Histogram(
     "tally_witness_seconds", "Duration of asking a witness.", buckets=SECONDS, registry=REGISTRY
+)
+
+CHAIN_RPC_SECONDS: Final = Histogram(
+    "tally_chain_rpc_seconds",
+    "Duration of a request to an EVM node.",
+    ["method"],
+    buckets=SECONDS,
+    registry=REGISTRY,
+)
+
+CHAIN_FOLLOWER_ERRORS: Final = Counter(
+    "tally_chain_follower_errors",
+    "Calls of followers that raised, by type of transaction or name of contract.",
+    ["type"],
+    registry=REGISTRY,
+)
+CHAIN_REORGS: Final = Counter(
+    "tally_chain_reorgs", "Reorganisations taken back.", ["chain"], registry=REGISTRY
+)
+
+CHAIN_ACCOUNT_BALANCE_WEI: Final = Gauge(
+    "tally_chain_account_balance_wei",
+    "What an account of ours has.",
+    ["chain_id", "address"],
+    registry=REGISTRY,
+    multiprocess_mode="mostrecent",
+)
+CHAIN_FEE_CAPPED: Final = Gauge(
+    "tally_chain_fee_capped",
+    "Transactions that wait because the chain asks for more than may be offered.",
+    ["chain_id", "address"],
+    registry=REGISTRY,
+    multiprocess_mode="mostrecent",
 )
 
 PER_LOG_GAUGES: Final = (

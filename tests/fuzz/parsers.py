@@ -43,6 +43,9 @@ SEEDS: dict[str, bytes] = {
     "json": b'{"created_at":"2026-01-02T03:04:05.000006Z","event_id":7,"key":"a","payload":{},'
     b'"position":5,"topic":"log.checkpoint"}',
     "path": b"/logs/payments/tile/0/000.p/3",
+    "address": b"0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913",
+    "hash": b"0x" + b"c3" * 32,
+    "rlp": bytes.fromhex("d88363617483646f6780c0c7c0c1c0c3c0c1c0b8"),
     "binary": b"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
 }
 
@@ -76,6 +79,25 @@ class OneObject:
         return LOG.note_bytes() if path == "checkpoint" else self.data
 
 
+def trie_proof(data: bytes) -> None:
+    """Walk through a node of a trie, whatever it is, to each of its kinds of place."""
+    for index in (0, 1, 127, 128, 65_536):
+        root = record.keccak256(data)
+        record.check_trie_proof([data, data], root=root, index=index, item=data)
+
+
+def inclusion(data: bytes) -> None:
+    """Judge the evidence of a receipt whose header and receipt are whatever they are."""
+    block_hash = record.BlockHash("0x" + record.keccak256(data).hex())
+    verify.check_inclusion_evidence(
+        header_rlp=data,
+        receipt_rlp=data,
+        receipt_proof=[data],
+        block_hash=block_hash,
+        transaction_index=0,
+    )
+
+
 PARSERS: dict[str, Callable[[bytes], Any]] = {
     "parse_add_checkpoint": tlog.parse_add_checkpoint,
     "parse_checkpoint": text(tlog.parse_checkpoint),
@@ -96,6 +118,14 @@ PARSERS: dict[str, Callable[[bytes], Any]] = {
     "parse_outbox_event": record.parse_outbox_event,
     "parse_record": record.parse_record,
     "parse_tagged": lambda data: record.parse_tagged(b"tallystick/test/v1\n", data),
+    "parse_address": text(record.parse_address),
+    "parse_block_hash": text(record.parse_block_hash),
+    "parse_header": record.parse_header,
+    "parse_receipt": record.parse_receipt,
+    "parse_transaction_hash": text(record.parse_transaction_hash),
+    "rlp_decode": record.rlp_decode,
+    "check_trie_proof": trie_proof,
+    "check_inclusion_evidence": inclusion,
     "parse_chain": verify.parse_chain,
     "check_leaf": whole_verdict,
     "check_leaf's policy": lambda data: verify.check_leaf(

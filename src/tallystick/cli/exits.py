@@ -45,6 +45,7 @@ EXIT_CODES: Final[Mapping[Kind, int]] = MappingProxyType(
         Kind.FORBIDDEN: REFUSED,
         Kind.UNAUTHENTICATED: REFUSED,
         Kind.TOO_LARGE: REFUSED,
+        Kind.TOO_MANY: REFUSED,
         Kind.UNAVAILABLE: UNAVAILABLE,
         Kind.NOT_ESTABLISHED: NOT_ESTABLISHED,
     }

@@ -20,9 +20,11 @@ from psycopg import sql
 from psycopg.rows import args_row, dict_row, scalar_row, tuple_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from tallystick.db.cache import Cache, decode_value, encode_value
 from tallystick.db.errors import DatabaseUnavailableError
 from tallystick.db.queries import Query
-from tallystick.db.sqlstate import translate
+from tallystick.db.replica import WRITTEN, Connection, Replica, WalPosition
+from tallystick.db.sqlstate import first_line, translate
 
 STATEMENT_TIMEOUT_SECONDS = 30
 """No statement of a request or a worker needs longer; audits and backfills raise it themselves."""
@@ -34,6 +36,7 @@ POOL_TIMEOUT_SECONDS = 10.0
 RETRIES = 5
 RETRY_SQLSTATES = frozenset({"40001", "40P01"})
 """Serialization failure and deadlock: the only errors that running again can mend."""
+READ_ONLY = Query(b"SET TRANSACTION READ ONLY")
 
 Parameters = Mapping[str, object]
 Isolation = Literal["read committed", "repeatable read", "serializable"]
@@ -44,11 +47,19 @@ Result = TypeVar("Result")
 class Transaction:
     """One open transaction; ends with the block that `Database.transaction` opened."""
 
-    __slots__ = ("_after_commit", "connection")
+    __slots__ = ("_after_commit", "_cache", "_changed", "_connection")
 
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        self.connection = connection
+    def __init__(self, connection: Connection | None, *, cache: Cache | None = None) -> None:
+        self._connection = connection
+        self._cache = cache
+        self._changed: set[str] = set()
         self._after_commit: list[Callable[[], None]] = []
+
+    @property
+    def connection(self) -> Connection:
+        """The connection that this transaction is open on."""
+        assert self._connection is not None
+        return self._connection
 
     def execute(self, query: Query | sql.Composed, parameters: Parameters | None = None) -> int:
         """Run *query* and return the number of rows it touched."""
@@ -114,15 +125,75 @@ class Transaction:
 
     def committed(self) -> None:
         """Run what waits for the commit, in the order in which it was asked for."""
+        if self._cache is not None:
+            self._cache.forget(self._changed)
         for function in self._after_commit:
             function()
+
+    def changed(self, *subjects: str) -> None:
+        """Say that what the cache may hold of each of *subjects* is old once this commits."""
+        self._changed.update(subjects)
+
+    def cached(self, subject: str, name: str, kind: Any, read: Callable[[], Result]) -> Result:
+        """
+        Return `read()`, a value of type *kind*.
+
+        A `database.reader()` without a position may return what a cache keeps under *name* of
+        *subject*, at most 5 s old; who may write reads what is there.
+        """
+        del subject, name, kind
+        return read()
+
+
+class ReadTransaction(Transaction):
+    """A transaction that reads, on a replica perhaps, and opens once something is not cached."""
+
+    __slots__ = ("_lend",)
+
+    def __init__(self, lend: Callable[[bool], Connection], cache: Cache | None) -> None:
+        super().__init__(None, cache=cache)
+        self._lend = lend
+
+    @property
+    def connection(self) -> Connection:
+        """The connection, which is lent at its first use."""
+        if self._connection is None:
+            self._connection = self._lend(False)
+        return self._connection
+
+    def cached(self, subject: str, name: str, kind: Any, read: Callable[[], Result]) -> Result:
+        """Return what the cache keeps under *name* of *subject*, else `read()`, and keep that."""
+        if self._cache is None:
+            return read()
+        kept, slot = self._cache.look_up(subject, name)
+        if kept is not None:
+            value: Result | None = decode_value(kept, kind)
+            if value is not None:
+                return value
+        # What is kept must be no older than its generation: a replica might not have seen that.
+        is_new = self._connection is None
+        if is_new:
+            self._connection = self._lend(True)
+        found = read()
+        if slot is not None and is_new:
+            self._cache.keep(slot, encode_value(found))
+        return found
 
 
 class Database:
     """A pool of connections to one database, and the transactions on it."""
 
-    def __init__(self, url: str, *, pool_size: int = 10, application: str = "tallystick") -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 10,
+        application: str = "tallystick",
+        replica_url: str | None = None,
+        cache_url: str | None = None,
+    ) -> None:
         self.url = url
+        self._cache = Cache(cache_url) if cache_url else None
         self._pool: ConnectionPool[psycopg.Connection[Any]] = ConnectionPool(
             url,
             min_size=0,
@@ -146,6 +217,19 @@ class Database:
             open=False,
             name=f"{application}-reads",
         )
+        self._replica: Replica | None = None
+        if replica_url is not None:
+            self._replica = Replica(
+                ConnectionPool(
+                    replica_url,
+                    min_size=0,
+                    max_size=pool_size,
+                    max_idle=300,
+                    kwargs={**session_settings(f"{application}-replica"), "autocommit": True},
+                    open=False,
+                    name=f"{application}-replica",
+                )
+            )
 
     @contextlib.contextmanager
     def transaction(
@@ -165,13 +249,56 @@ class Database:
                 if read_only or isolation != "read committed":
                     mode = ", READ ONLY" if read_only else ""
                     connection.execute(Query(f"{begin}{mode}".encode()))
-                transaction = Transaction(connection)
+                transaction = Transaction(connection, cache=self._cache)
                 yield transaction
         except PoolTimeout as raised:
             raise DatabaseUnavailableError(str(raised)) from raised
         except psycopg.Error as raised:
             raise_translated(raised)
         transaction.committed()
+
+    @contextlib.contextmanager
+    def reader(self, *, after: WalPosition | None = None) -> Iterator[Transaction]:
+        """
+        Open a transaction for reads that need not be the newest: on a replica where there is
+        one, and from the cache where there is one (`Transaction.cached`).
+
+        With *after*, a position of `written_position`, it sees all that was committed before:
+        on a replica that has replayed it within 100 ms, else on the primary, never cached.
+
+        Raises:
+            DatabaseUnavailableError: Neither answers, or the replica ended while it was read.
+            psycopg.Error: Anything else that the server says.
+        """
+        with contextlib.ExitStack() as stack:
+
+            def lend(from_primary: bool) -> Connection:  # noqa: FBT001 (called here alone)
+                replica = None if from_primary else self._replica
+                connection = replica.lend(after) if replica is not None else None
+                if replica is None or connection is None:
+                    return stack.enter_context(self.transaction(read_only=True)).connection
+                stack.callback(replica.take_back, connection)
+                stack.enter_context(connection.transaction())
+                connection.execute(READ_ONLY)
+                return connection
+
+            try:
+                yield ReadTransaction(lend, self._cache if after is None else None)
+            except psycopg.Error as raised:
+                # A standby ends a read that holds up its replay; asked again it answers.
+                if raised.sqlstate in RETRY_SQLSTATES:
+                    raise DatabaseUnavailableError(first_line(raised)) from raised
+                raise_translated(raised)
+
+    def written_position(self) -> WalPosition | None:
+        """
+        Return a position behind everything that was committed before this call.
+
+        None where every reader is on the primary and not cached: then each sees all of it.
+        """
+        if self._replica is None and self._cache is None:
+            return None
+        return self.read(lambda tx: WalPosition(str(tx.value(WRITTEN))))
 
     def read(self, function: Callable[[Transaction], Result]) -> Result:
         """
@@ -193,6 +320,18 @@ class Database:
                 raise
         self._readers.check()
         return self._read(function)
+
+    def statement(self, function: Callable[[Transaction], Result]) -> Result:
+        """
+        Return `function(tx)`, which runs one statement that may write: a transaction of its own,
+        committed when the statement returns, whatever *function* raises afterwards.
+
+        It runs once more where the connection broke, so doing it twice must be harmless.
+
+        Raises:
+            As `read`.
+        """
+        return self.read(function)
 
     def _read(self, function: Callable[[Transaction], Result]) -> Result:
         try:
@@ -238,6 +377,10 @@ class Database:
         """Close every connection; a `Database` that is closed stays closed."""
         self._pool.close()
         self._readers.close()
+        if self._replica is not None:
+            self._replica.close()
+        if self._cache is not None:
+            self._cache.close()
 
     def __enter__(self) -> Self:
         return self

@@ -8,6 +8,8 @@ Errors of the database room.
     │   ├── MigrationChecksumError     TS003
     │   └── SchemaTooNewError          TS004
     ├── DatabaseUnavailableError   no connection, or none in time
+    ├── CacheUnavailableError      the cache cannot be made
+    ├── InvalidPositionError       a position of the write-ahead log is not of its form
     ├── PermissionDeniedError      the role lacks a right
     ├── NotMigratedError           the schema is absent or older than the program
     ├── UnfitDatabaseError         the server cannot carry the schema at all
@@ -32,6 +34,12 @@ class DatabaseRuleError(Error):
     ) -> None:
         super().__init__(message)
         self.evidence: Mapping[str, object] = dict(evidence or {})
+
+    @classmethod
+    def for_evidence(cls, evidence: Mapping[str, object]) -> type[DatabaseRuleError]:
+        """The class of the error with *evidence*; a subclass where one SQLSTATE has several."""
+        assert isinstance(evidence, Mapping)
+        return cls
 
 
 class IllegalTransitionError(DatabaseRuleError):
@@ -64,6 +72,18 @@ class DatabaseUnavailableError(Error):
     """The database does not answer."""
 
     kind = Kind.UNAVAILABLE
+
+
+class CacheUnavailableError(Error):
+    """A cache needs the extra `redis`: pip install 'tallystick[redis]'."""
+
+    kind = Kind.UNAVAILABLE
+
+
+class InvalidPositionError(Error):
+    """A position is two hexadecimal numbers of up to eight digits with a slash between them."""
+
+    kind = Kind.INVALID
 
 
 class PermissionDeniedError(Error):

@@ -31,7 +31,8 @@ def rule_errors() -> dict[str, type[DatabaseRuleError]]:
     known: dict[str, type[DatabaseRuleError]] = {}
     for error in all_errors(DatabaseRuleError):
         assert issubclass(error, DatabaseRuleError)
-        if error.sqlstate:
+        # What a subclass inherits is its parent's claim: the evidence tells the two apart.
+        if vars(error).get("sqlstate"):
             assert error.sqlstate not in known, f"{error.sqlstate} is claimed twice"
             known[error.sqlstate] = error
     return known
@@ -44,8 +45,8 @@ def translate(raised: psycopg.Error) -> Error | None:
         known = rule_errors().get(state)
         if known is None:
             return None
-        message = raised.diag.message_primary
-        return known(message, evidence=parse_evidence(raised.diag.message_detail))
+        evidence = parse_evidence(raised.diag.message_detail)
+        return known.for_evidence(evidence)(raised.diag.message_primary, evidence=evidence)
     if state == INSUFFICIENT_PRIVILEGE:
         return PermissionDeniedError(raised.diag.message_primary)
     if isinstance(raised, psycopg.OperationalError) and (

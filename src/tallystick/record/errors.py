@@ -1,6 +1,8 @@
 """
 What records, commitments, keys and messages refuse (log.md, sections 4.2, 5.2, 5.3, 5.8).
 
+And what the EVM's values and encodings refuse (chain.md, sections 4.1.7 and 5.2).
+
 Error:
     ├── RecordError
     │   ├── UncanonicalValueError   a value that JSON cannot carry exactly
@@ -9,7 +11,15 @@ Error:
     │   ├── RecordTooLargeError     a record that fits no leaf
     │   ├── MalformedMessageError   another message that is not of its format
     │   ├── CommitmentError         a disclosure that does not open its commitment
-    │   └── FalseSignatureError     a signature that is not the key's
+    │   ├── FalseSignatureError     a signature that is not the key's
+    │   ├── InvalidAddressError     an EVM address of another form, or with a wrong checksum
+    │   ├── InvalidHashError        text that is no hash on an EVM chain
+    │   ├── MalformedRlpError       bytes that are not canonical RLP
+    │   ├── MalformedHeaderError    bytes that are no block header
+    │   ├── MalformedReceiptError   bytes that are no receipt
+    │   ├── MalformedTrieProofError a node that is none, or a proof that is too long
+    │   ├── BlockHashError          a header that is another block's
+    │   └── TrieProofError          a path that does not lead from the root to the item
     └── SigningKeyError
         ├── MalformedKeyError       a key that is not of its format, or a weak one
         ├── KeyPermissionsError     a key file that others could read or replace
@@ -75,6 +85,70 @@ class FalseSignatureError(RecordError):
     """The signature is not the key's over this message."""
 
     kind: ClassVar[Kind] = Kind.FALSE
+
+
+class InvalidAddressError(RecordError):
+    """The text is no EVM address: 20 bytes in hexadecimal, with a right checksum if it has one."""
+
+    kind: ClassVar[Kind] = Kind.UNPROCESSABLE
+
+
+class InvalidHashError(RecordError):
+    """The text is not the hash of a transaction or a block."""
+
+    kind: ClassVar[Kind] = Kind.UNPROCESSABLE
+
+
+class MalformedRlpError(RecordError):
+    """The bytes are not the canonical RLP of one item."""
+
+    kind: ClassVar[Kind] = Kind.MALFORMED
+
+
+class MalformedHeaderError(RecordError):
+    """The bytes are not a block header."""
+
+    kind: ClassVar[Kind] = Kind.MALFORMED
+
+
+class MalformedReceiptError(RecordError):
+    """The bytes are not a transaction's receipt."""
+
+    kind: ClassVar[Kind] = Kind.MALFORMED
+
+
+class MalformedTrieProofError(RecordError):
+    """The nodes are not a proof in a Merkle-Patricia trie."""
+
+    kind: ClassVar[Kind] = Kind.MALFORMED
+
+
+class BlockHashError(RecordError):
+    """The header hashes to another block's hash."""
+
+    kind: ClassVar[Kind] = Kind.FALSE
+
+    def __init__(self, message: str | None = None, *, expected: str = "", actual: str = "") -> None:
+        super().__init__(message)
+        self.expected = expected
+        """The hash that was asked for."""
+        self.actual = actual
+        """The header's."""
+
+
+class TrieProofError(RecordError):
+    """The nodes do not lead from the trie's root to this item at this index."""
+
+    kind: ClassVar[Kind] = Kind.FALSE
+
+    def __init__(
+        self, message: str | None = None, *, expected: bytes = b"", actual: bytes = b""
+    ) -> None:
+        super().__init__(message)
+        self.expected = expected
+        """The reference that the node above holds; empty where no hash differs."""
+        self.actual = actual
+        """The node's hash."""
 
 
 class SigningKeyError(Error):

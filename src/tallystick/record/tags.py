@@ -34,6 +34,14 @@ INDEX_BUCKET_TAG: Final = b"tallystick/seal-index-bucket/v1\n"
 """Raw: before the entries of one bucket in the leaf of the map's tree."""
 HISTORY_TAG: Final = b"tallystick/seal-history/v1\n"
 """Before the JSON of a file that shows all versions of a key, or that there are none."""
+HUMAN_PROOF_TAG: Final = b"tallystick/identity-human-proof/v1\n"
+"""Before the JSON whose hash names a human proof (identity.md, section 5.1)."""
+WALLET_NULLIFIER_TAG: Final = b"tallystick/identity-nullifier/v1\x00"
+"""Raw, and written without the newline: before chain id and address in a wallet's nullifier."""
+CHAIN_INTENT_TAG: Final = b"tallystick/chain-intent/v1\n"
+"""Before the JSON of a transaction that is to be sent, whose hash tells intents apart."""
+API_REQUEST_TAG: Final = b"tallystick/identity-request/v1\n"
+"""Before the JSON of method, path and body's digest of a request to the API."""
 
 TAGS: Final = (
     RECORD_TAG,
@@ -47,4 +55,7 @@ TAGS: Final = (
     INDEX_ENTRY_TAG,
     INDEX_BUCKET_TAG,
     HISTORY_TAG,
+    HUMAN_PROOF_TAG,
+    API_REQUEST_TAG,
+    CHAIN_INTENT_TAG,
 )

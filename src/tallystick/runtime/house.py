@@ -22,29 +22,57 @@ from tallystick.seal.logs import (
     get_log,
     has_log,
 )
-from tallystick.seal.sources import add_source
+from tallystick.seal.sources import CaptureRule, TruncateRule, add_source
 
 HOUSE_LOG: Final = "tally"
-HOUSE_SOURCES: Final[Mapping[str, tuple[str, ...]]] = {
-    "tally.verification_logs": ("status", "failure"),
-    "tally.verification_sources": (
-        "relation",
-        "status",
-        "problem",
-        "poll_cursor",
-        "covered_relations",
-        "backfill_relations",
-        "backfill_after",
-        "schema_fingerprint",
-        "checked_at",
-        "reconciled_at",
+
+
+@dataclass(frozen=True, slots=True)
+class HouseSource:
+    """How one of our own tables feeds a house log, where it differs from any other source."""
+
+    exclude: tuple[str, ...] = ()
+    """Columns that are no configuration; a generated column goes with those that it is made of."""
+    private: tuple[str, ...] = ()
+    """Columns that the leaf hides behind commitments."""
+    on_update: CaptureRule = "record"
+    on_delete: CaptureRule = "record"
+    on_truncate: TruncateRule | None = None
+    log: str = HOUSE_LOG
+
+
+HOUSE_SOURCES: Final[Mapping[str, HouseSource]] = {
+    "tally.verification_logs": HouseSource(exclude=("status", "failure")),
+    "tally.verification_sources": HouseSource(
+        exclude=(
+            "relation",
+            "status",
+            "problem",
+            "poll_cursor",
+            "covered_relations",
+            "backfill_relations",
+            "backfill_after",
+            "schema_fingerprint",
+            "checked_at",
+            "reconciled_at",
+        )
     ),
-    "tally.log_keys": (),
-    "tally.witnesses": ("last_size", "last_seen_at", "last_error"),
-    "tally.redactions": (),
-    "tally.prunings": (),
+    "tally.log_keys": HouseSource(),
+    "tally.witnesses": HouseSource(exclude=("last_size", "last_seen_at", "last_error")),
+    "tally.redactions": HouseSource(),
+    "tally.prunings": HouseSource(),
+    "tally.human_proofs": HouseSource(private=("proof_data", "nullifier"), on_truncate="refuse"),
+    "tally.networks": HouseSource(
+        exclude=("scanned_block", "scanned_hash", "finalized_block", "finalized_time"),
+        on_truncate="refuse",
+    ),
+    "tally.chain_accounts": HouseSource(exclude=("next_nonce",), on_truncate="refuse"),
+    "tally.blockchain_transaction_types": HouseSource(on_truncate="refuse"),
+    "tally.contract_deployments": HouseSource(on_truncate="refuse", log="settle"),
+    "tally.blockchain_transactions": HouseSource(on_truncate="refuse", log="settle"),
+    "tally.price_snapshots": HouseSource(on_truncate="refuse", log="settle"),
 }
-"""The tables that feed the house log, each with the columns that are no configuration."""
+"""The tables that feed the house logs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +115,19 @@ def initialise(
 
 def add_house_sources(database: Database) -> list[str]:
     """Attach the house log's sources where they are missing, and return their tables."""
-    for table, excluded in HOUSE_SOURCES.items():
+    for table, source in HOUSE_SOURCES.items():
         # One transaction each: add_source locks the table until the end of its transaction.
         with database.transaction() as tx:
-            add_source(tx, HOUSE_LOG, table, exclude=excluded or None)
+            add_source(
+                tx,
+                source.log,
+                table,
+                exclude=source.exclude or None,
+                private=source.private,
+                on_update=source.on_update,
+                on_delete=source.on_delete,
+                on_truncate=source.on_truncate,
+            )
     return sorted(HOUSE_SOURCES)
 
 

@@ -15,6 +15,7 @@ from tallystick.verify.chain import (
     parse_chain,
 )
 from tallystick.verify.errors import (
+    BlockHeaderError,
     BucketNotIncludedError,
     CosignatureError,
     DisclosureFormatError,
@@ -39,6 +40,8 @@ from tallystick.verify.errors import (
     OtherLogError,
     ProofFormatError,
     QuorumMissingError,
+    ReceiptFormatError,
+    ReceiptNotIncludedError,
     UnlistedVersionError,
     UntrustedLogError,
     UnusablePolicyError,
@@ -49,12 +52,14 @@ from tallystick.verify.export import ExportReader, VerifiedExport, check_export_
 from tallystick.verify.growth import VerifiedGrowth, check_growth
 from tallystick.verify.head import VerifiedHead, check_head
 from tallystick.verify.history import VerifiedHistory, Version, check_history
+from tallystick.verify.inclusion import VerifiedReceipt, check_inclusion_evidence
 from tallystick.verify.leaf import VerifiedLeaf, check_leaf
 from tallystick.verify.trust import KeyPeriod, Trust, TrustedPolicy, read_trust
 
 __all__ = [
     "CHAIN_HEADER",
     "HEADS_LOG",
+    "BlockHeaderError",
     "BucketNotIncludedError",
     "CosignatureError",
     "DisclosureFormatError",
@@ -82,6 +87,8 @@ __all__ = [
     "OtherLogError",
     "ProofFormatError",
     "QuorumMissingError",
+    "ReceiptFormatError",
+    "ReceiptNotIncludedError",
     "Trust",
     "TrustedPolicy",
     "UnlistedVersionError",
@@ -94,6 +101,7 @@ __all__ = [
     "VerifiedHead",
     "VerifiedHistory",
     "VerifiedLeaf",
+    "VerifiedReceipt",
     "Version",
     "WrongBucketError",
     "check_chain",
@@ -101,6 +109,7 @@ __all__ = [
     "check_growth",
     "check_head",
     "check_history",
+    "check_inclusion_evidence",
     "check_leaf",
     "format_chain",
     "parse_chain",

@@ -30,11 +30,14 @@ Error:
         ├── HiddenVersionError       8 entry        the map lists the key, and no leaf is shown
         ├── UnlistedVersionError     8 entry        leaves are shown, and the map has no such key
         ├── IncompleteHistoryError   8 entry        other leaves are shown than the map lists
-        └── ForeignVersionError      9 versions     a leaf is of another key or table
+        ├── ForeignVersionError      9 versions     a leaf is of another key or table
+        ├── BlockHeaderError         1 header       the header is not that of the block's hash
+        ├── ReceiptNotIncludedError  2 path         the path does not lead to the receipt
+        └── ReceiptFormatError       3 receipt      the block holds no receipt there
 
-Steps are those of log.md, section 4.3; those of a history are `check_history`'s. The kernel's own
-error is the `__cause__`. By their kind the CLI exits 1 for what is false or malformed and 6 for
-what is not established.
+Steps are those of log.md, section 4.3; those of a history are `check_history`'s, those of a
+receipt `check_inclusion_evidence`'s. The kernel's own error is the `__cause__`. By their kind the
+CLI exits 1 for what is false or malformed and 6 for what is not established.
 """
 
 from __future__ import annotations
@@ -264,3 +267,25 @@ class InnerHeadError(VerificationError):
 
     step: ClassVar[int] = 5
     step_name: ClassVar[str] = "inner"
+
+
+class BlockHeaderError(VerificationError):
+    """The header is not that of the block with this hash."""
+
+    step: ClassVar[int] = 1
+    step_name: ClassVar[str] = "header"
+
+
+class ReceiptNotIncludedError(VerificationError):
+    """The path does not lead from the block's root of receipts to this receipt."""
+
+    step: ClassVar[int] = 2
+    step_name: ClassVar[str] = "path"
+
+
+class ReceiptFormatError(VerificationError):
+    """What the block holds in the receipt's place is no receipt of a known type."""
+
+    kind: ClassVar[Kind] = Kind.MALFORMED
+    step: ClassVar[int] = 3
+    step_name: ClassVar[str] = "receipt"

@@ -19,18 +19,21 @@ from tallystick.seal.sources.operations import (
 from tallystick.seal.sources.polling import Poller
 from tallystick.seal.sources.source import (
     BackfillResult,
+    CaptureRule,
     CheckedSource,
     Problem,
     RequeueResult,
     Source,
     SourceNo,
     SourceSettings,
+    TruncateRule,
 )
 from tallystick.seal.sources.store import read_triggers
 from tallystick.seal.sources.table import Trigger
 
 __all__ = [
     "BackfillResult",
+    "CaptureRule",
     "CheckedSource",
     "Poller",
     "Problem",
@@ -39,6 +42,7 @@ __all__ = [
     "SourceNo",
     "SourceSettings",
     "Trigger",
+    "TruncateRule",
     "add_source",
     "check_source",
     "check_sources",

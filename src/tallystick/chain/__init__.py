@@ -1,0 +1,1 @@
+"""The chain: networks, transactions, contracts and the evidence of inclusion (chain.md)."""

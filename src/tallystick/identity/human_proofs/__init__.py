@@ -1,0 +1,29 @@
+"""Human proofs: challenges, submissions, verified proofs (identity.md, sections 2 and 4.4)."""
+
+from tallystick.identity.human_proofs.proof import (
+    HumanProof,
+    HumanProofId,
+    NewProof,
+    ProofRefused,
+    VerificationScore,
+)
+from tallystick.identity.human_proofs.repository import (
+    CHALLENGE_LIFE,
+    HUMAN,
+    NOTHING_ACCEPTED,
+    HumanProofRepository,
+    HumanProofRules,
+)
+
+__all__ = [
+    "CHALLENGE_LIFE",
+    "HUMAN",
+    "NOTHING_ACCEPTED",
+    "HumanProof",
+    "HumanProofId",
+    "HumanProofRepository",
+    "HumanProofRules",
+    "NewProof",
+    "ProofRefused",
+    "VerificationScore",
+]
