@@ -99,6 +99,11 @@ class Settings(BaseSettings):
     key_dir: Path | None = Field(None, description="Private keys; none: `keys` in data_dir.")
     host: str = Field("127.0.0.1", description="Address that the server listens on.")
     port: int = Field(7421, ge=0, le=65535, description="Port that the server listens on.")
+    public_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^/?#@\s]+$",
+        description="Scheme and host that people reach the server at; none: host and port.",
+    )
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = Field(
         (), description="Networks of proxies whose X-Forwarded-For counts."
     )
@@ -148,6 +153,11 @@ class Settings(BaseSettings):
     def keys(self) -> Path:
         """The directory of private keys."""
         return self.key_dir or self.data_dir / "keys"
+
+    @property
+    def base_url(self) -> str:
+        """Where people reach the server, without a path."""
+        return self.public_url or f"http://{self.host}:{self.port}"
 
     @property
     def origins(self) -> str:

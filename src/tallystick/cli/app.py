@@ -95,6 +95,32 @@ GROUPS: Final = (
         ),
     ),
     (
+        "user",
+        "Users, their risk and their blacklist.",
+        (
+            ("add", "users:add", "Make a user."),
+            ("show", "users:show_one", "Show a user."),
+            ("list", "users:list_all", "List users by risk, by tag, or the blacklisted."),
+            ("blacklist", "users:blacklist", "Admit none of a user's keys any more."),
+            ("unblacklist", "users:unblacklist", "Take a user off the blacklist."),
+            ("risk", "users:risk", "Show how a user's risk came about, or set it."),
+            ("delete", "users:delete", "Delete a user, and revoke his keys."),
+        ),
+    ),
+    (
+        "apikey",
+        "API keys of users. (`tally key` is for the keys that sign logs.)",
+        (
+            ("create", "apikeys:create", "Make a key; its secret is written once."),
+            ("list", "apikeys:list_all", "List a user's keys."),
+            ("show", "apikeys:show_one", "Show a key."),
+            ("rotate", "apikeys:rotate", "Make a key's successor."),
+            ("revoke", "apikeys:revoke", "Revoke a key, at once and for good."),
+            ("usage", "apikeys:usage", "A key's requests by day, and what is left today."),
+            ("scopes", "apikeys:scopes", "List the scopes that a key may have."),
+        ),
+    ),
+    (
         "outbox",
         "Events and the sinks that get them.",
         (

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import decimal
 import enum
 import json
 import sys
+import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -107,14 +109,16 @@ def cell(value: Any) -> str:  # noqa: PLR0911 (a type has its form each)
             return str(value)
 
 
-def to_json(value: Any) -> Any:
+def to_json(value: Any) -> Any:  # noqa: PLR0911 (as `cell`)
     """Return *value*, which JSON does not know, as a value that it knows."""
     match value:
         case datetime.datetime():
             return format_time(value)
+        case datetime.date():
+            return value.isoformat()
         case bytes() | memoryview():
             return bytes(value).hex()
-        case Path():
+        case Path() | uuid.UUID() | decimal.Decimal():
             return str(value)
         case enum.Enum():
             return value.value

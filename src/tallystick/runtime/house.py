@@ -61,6 +61,21 @@ HOUSE_SOURCES: Final[Mapping[str, HouseSource]] = {
     "tally.witnesses": HouseSource(exclude=("last_size", "last_seen_at", "last_error")),
     "tally.redactions": HouseSource(),
     "tally.prunings": HouseSource(),
+    "tally.user_risk_history": HouseSource(on_delete="refuse", on_truncate="refuse"),
+    "tally.api_tiers": HouseSource(on_delete="refuse", on_truncate="refuse"),
+    "tally.api_scopes": HouseSource(on_delete="refuse", on_truncate="refuse"),
+    "tally.users": HouseSource(
+        exclude=("last_activity", "version"),
+        private=("wallet_address", "username", "tags"),
+        on_delete="refuse",
+        on_truncate="refuse",
+    ),
+    # A key that was never used may be deleted; a trigger refuses all others.
+    "tally.api_keys": HouseSource(
+        exclude=("requests_today", "requests_day", "last_used", "last_used_at", "version"),
+        private=("name", "client_name", "description", "contact_email"),
+        on_truncate="refuse",
+    ),
     "tally.human_proofs": HouseSource(private=("proof_data", "nullifier"), on_truncate="refuse"),
     "tally.networks": HouseSource(
         exclude=("scanned_block", "scanned_hash", "finalized_block", "finalized_time"),

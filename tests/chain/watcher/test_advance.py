@@ -204,7 +204,6 @@ def test_any_attempt_may_be_the_mined_one(world, recorder):
     sent = world.send()
     first = world.value("SELECT transaction_hash FROM tally.blockchain_transactions")
     world.sign(sent)
-    world.anvil.automine(on=True)
     world.anvil.mine(1)
     world.catch_up()
     assert (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import pytest
 
 from tallystick.chain.node import Node
@@ -86,11 +88,12 @@ def test_confirmed_blocks_can_be_taken_back_until_the_tag(world, recorder):
     world.check_laws()
 
 
+@contextmanager
 def quorum_of_two(world, first, second):
     """A watcher that wants two endpoints to agree."""
     world.set_network(confirmations=2, mode="tag", quorum=2)
-    node = Node(CHAIN_ID, [first, second])
-    return Watcher(world.database, node, node.chain_id)
+    with Node(CHAIN_ID, [first, second]) as node:
+        yield Watcher(world.database, node, node.chain_id)
 
 
 def lie(method, _params, result):
@@ -104,8 +107,10 @@ def test_a_lying_endpoint_delays_finality(world):
     """chain 13: With finality_quorum 2 nothing is final while one of two endpoints says otherwise."""
     world.catch_up()
     before = finalized(world)
-    with meddling(world.anvil.url) as liar:
-        watcher = quorum_of_two(world, world.anvil.url, liar.url)
+    with (
+        meddling(world.anvil.url) as liar,
+        quorum_of_two(world, world.anvil.url, liar.url) as watcher,
+    ):
         liar.change = lie
         world.anvil.mine(20)
         for _ in range(5):
@@ -129,9 +134,11 @@ def test_a_slow_endpoint_bounds_finality(world):
             return world.anvil.rpc("eth_getBlockByNumber", hex(lower), False)
         return result
 
-    with meddling(world.anvil.url) as slow:
+    with (
+        meddling(world.anvil.url) as slow,
+        quorum_of_two(world, world.anvil.url, slow.url) as watcher,
+    ):
         slow.change = older_tag
-        watcher = quorum_of_two(world, world.anvil.url, slow.url)
         while watcher.look():
             pass
     assert finalized(world) == lower

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from tallystick.chain.values import DEV_CHAIN_ID
@@ -125,7 +123,8 @@ def test_reset_keeps_what_was(tmp_path):
     kept = [filled(tmp_path).read_bytes() and set_aside(tmp_path) for _ in range(2)]
     assert ["journal.1.jsonl", "journal.2.jsonl"] == [path.name for path in kept]
     assert set_aside(tmp_path) is None
-    assert [] == (journal := opened(tmp_path)).entries
+    journal = opened(tmp_path)
+    assert [] == journal.entries
     journal.close()
 
 
@@ -133,6 +132,6 @@ def test_nobody_else_reads_the_journal(tmp_path):
     """The journal and its directory are their owner's."""
     path = filled(tmp_path / "chain")
     assert (0o600, 0o700) == (
-        os.stat(path).st_mode & 0o777,
-        os.stat(path.parent).st_mode & 0o777,
+        path.stat().st_mode & 0o777,
+        path.parent.stat().st_mode & 0o777,
     )

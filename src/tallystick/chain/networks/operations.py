@@ -1,8 +1,9 @@
-"""Operations on networks and accounts; each takes the caller's transaction (chain.md, 2, 3.2, 4.1)."""
+"""Operations on networks and accounts; each takes the caller's transaction (chain.md, 2, 3.2)."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Final, Literal
@@ -27,6 +28,7 @@ from tallystick.record import Address, ChainId, Wei
 
 MAX_CHAIN_ID: Final = 2**53 - 1
 """Chain ids are numbers in messages, and JSON is exact to here."""
+MAX_NAME_CHARACTERS: Final = 100
 MAX_REASON_CHARACTERS: Final = 500
 MAX_UINT256: Final = 2**256 - 1
 PURPOSE: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -62,7 +64,7 @@ def add_network(
     settings = settings or NetworkSettings()
     if not 1 <= chain_id <= MAX_CHAIN_ID:
         raise InvalidChainValueError("a chain id lies between 1 and 2^53 - 1", field="chain_id")
-    if not 1 <= len(name) <= 100:
+    if not 1 <= len(name) <= MAX_NAME_CHARACTERS:
         raise InvalidChainValueError("a network's name has 1 to 100 characters", field="name")
     if SYMBOL.fullmatch(settings.native_symbol) is None:
         raise InvalidChainValueError("a symbol is 1 to 16 of A-Z, 0-9", field="native_symbol")
@@ -240,7 +242,7 @@ def check_reason(reason: str) -> None:
         raise InvalidChainValueError("a reason has 1 to 500 characters", field="reason")
 
 
-def check_settings(settings: dict[str, object]) -> None:
+def check_settings(settings: Mapping[str, object]) -> None:
     """
     Check the settings that are not None.
 

@@ -14,9 +14,8 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from types import ModuleType
 from typing import Any, Final, Protocol
-
-import httpx
 
 from tallystick.chain.errors import PriceSourceError
 from tallystick.record import Address, ChainId
@@ -146,7 +145,7 @@ class HttpSource:
 
     symbol: str
     name: str
-    services: Mapping[str, HttpService] = HTTP_SOURCES  # noqa: RUF009 (never changed)
+    services: Mapping[str, HttpService] = HTTP_SOURCES
 
     @property
     def source(self) -> str:
@@ -166,10 +165,8 @@ class HttpSource:
         try:
             body, observed_at = fetch(service.url.format(symbol=self.symbol))
             usd = read_price(body, service.path)
-        except (httpx.HTTPError, ValueError, TypeError, LookupError) as cause:
-            raise PriceSourceError(
-                f"{self.source} gives no price: {type(cause).__name__}"
-            ) from cause
+        except (ValueError, TypeError, LookupError) as cause:
+            raise PriceSourceError(f"{self.source} gives no price") from cause
         return Quote(usd, observed_at)
 
 
@@ -178,9 +175,19 @@ def fetch(url: str) -> tuple[bytes, datetime.datetime]:
     Return the body at *url* and the time that the answer is dated.
 
     Raises:
-        httpx.HTTPError: There is no answer, or its status is not 200.
-        ValueError, TypeError: It is too long, or has no date.
+        ValueError, TypeError: There is no answer, or it is not 200, too long or without a date.
     """
+    # A tenth of a second of import, which only a process that takes prices pays.
+    import httpx  # noqa: PLC0415
+
+    try:
+        return fetch_with(httpx, url)
+    except httpx.HTTPError as cause:
+        raise ValueError(f"no answer: {type(cause).__name__}") from cause
+
+
+def fetch_with(httpx: ModuleType, url: str) -> tuple[bytes, datetime.datetime]:
+    """As `fetch`; errors of *httpx* leave as they are."""
     with (
         httpx.Client(timeout=DEADLINE_SECONDS, follow_redirects=False) as client,
         client.stream("GET", url) as response,

@@ -14,6 +14,7 @@ from tallystick.cli.output import show, show_list
 from tallystick.cli.place import HERE, Place
 from tallystick.cli.principal import operator_name
 from tallystick.db import Transaction
+from tallystick.identity import TOPICS as IDENTITY_TOPICS
 from tallystick.outbox import (
     EventId,
     Position,
@@ -21,9 +22,13 @@ from tallystick.outbox import (
     add_sink,
     list_sinks,
     pause_sink,
+    register_topics,
     resume_sink,
     skip_event,
 )
+
+# Identity knows no outbox: where sinks are made its events are made known.
+register_topics(IDENTITY_TOPICS)
 
 COLUMNS = ("sink", "kind", "status", "position", "lag_events", "lag_seconds", "next_event_id")
 

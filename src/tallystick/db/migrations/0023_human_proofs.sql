@@ -508,32 +508,6 @@ END $$;
 COMMENT ON FUNCTION tally.delete_expired_human_proofs_v1(timestamptz, integer) IS
   'Deletes at most so many challenges and undecided proofs that expired by then; what was verified stays.';
 
--- Whoever is erased leaves no wallet behind: neither in what was measured nor in what he was asked to sign.
-CREATE OR REPLACE FUNCTION tally.erase_user_v1(p_user_id text, p_actor text) RETURNS boolean
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog
-AS $$
-DECLARE
-  erased_user tally.users := tally.lock_user(p_user_id);
-  is_changed boolean;
-BEGIN
-  IF erased_user.deleted_at IS NULL THEN
-    PERFORM tally.refuse('TSI16', 'a user is deleted before he is erased', '{"what": "user"}');
-  END IF;
-  is_changed := num_nonnulls(erased_user.wallet_address, erased_user.username) > 0 OR erased_user.tags <> '{}';
-  IF is_changed THEN
-    UPDATE tally.users SET wallet_address = NULL, username = NULL, tags = '{}', deleted_by = p_actor, version = version + 1
-    WHERE id = p_user_id;
-  END IF;
-  DELETE FROM tally.human_proof_challenges WHERE user_id = p_user_id AND status <> 'verified';
-  is_changed := is_changed OR FOUND;
-  UPDATE tally.human_proof_challenges SET message = 'erased' WHERE user_id = p_user_id AND message <> 'erased';
-  is_changed := is_changed OR FOUND;
-  UPDATE tally.human_proofs SET proof_data = '{}' WHERE user_id = p_user_id AND proof_data <> '{}';
-  RETURN is_changed OR FOUND;
-END $$;
-COMMENT ON FUNCTION tally.erase_user_v1(text, text) IS
-  'Takes wallet, name, tags and what was measured of his wallet from a deleted user; false where nothing of them is there.';
-
 -- Rights -----------------------------------------------------------------------------------------
 
 GRANT SELECT ON tally.human_proof_challenges, tally.human_nullifiers, tally.human_proofs, tally.v_valid_human_proofs

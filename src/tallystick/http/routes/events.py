@@ -27,7 +27,18 @@ from tallystick.http.parameters import (
 )
 from tallystick.http.routes.trees import json_response
 from tallystick.http.services import Services
-from tallystick.outbox import Event, EventPage, Position, read_events, reader_with
+from tallystick.identity import TOPICS as IDENTITY_TOPICS
+from tallystick.outbox import (
+    Event,
+    EventPage,
+    Position,
+    read_events,
+    reader_with,
+    register_topics,
+)
+
+# Identity knows no outbox: where its events can be read they are made known.
+register_topics(IDENTITY_TOPICS)
 
 Read = Callable[[Position, int], EventPage]
 
