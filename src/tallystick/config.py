@@ -141,6 +141,11 @@ class Settings(BaseSettings):
     chain_signers: dict[str, SignerSetting] = Field(
         {}, description="What signs for chain accounts, by name: kind file, env or remote."
     )
+    dev_chain: bool | None = Field(
+        None,
+        description="Whether `tally up` runs the dev chain; none: with its own PostgreSQL, where"
+        " an EVM is installed and no endpoint is named.",
+    )
 
     @field_validator("origin_prefix")
     @classmethod

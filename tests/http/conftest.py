@@ -17,15 +17,19 @@ from tallystick.config import Settings
 from tallystick.db import connect
 from tallystick.http import create_app, make_services
 from tallystick.http.server import make_server
+from tallystick.identity import APIKeyRepository
 from tests.support.log_builder import LogBuilder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tallystick.http import Services
+    from tallystick.http import Pages, Services
+    from tests.support.server import TestServer
 
 TOKEN = "tly_" + "A" * 43
+STRANGERS = 1_000_000
+"""Requests a minute that a test server takes from one address without a key."""
 
 
 @dataclass
@@ -53,12 +57,19 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(settings: Settings, builder: LogBuilder) -> Iterator[Running]:
+def running(
+    settings: Settings, builder: LogBuilder, *, pages: Pages | None = None
+) -> Iterator[Running]:
     """Serve in a thread of this process until the block ends."""
     database = connect(settings.database_url or "", pool_size=8)
+    with database.transaction() as tx:
+        # Ten requests a minute are for strangers, and these are hundreds from one address.
+        APIKeyRepository(tx).set_tier_limits(
+            "anonymous", rate_limit=STRANGERS, daily_quota=None, actor="system:tests"
+        )
     services = make_services(settings, database)
     loop = asyncio.new_event_loop()
-    server = make_server(create_app(services), host="127.0.0.1", port=settings.port)
+    server = make_server(create_app(services, pages=pages), host="127.0.0.1", port=settings.port)
     thread = threading.Thread(target=lambda: loop.run_until_complete(server.serve()), daemon=True)
     thread.start()
     url = f"http://127.0.0.1:{settings.port}"
@@ -102,6 +113,28 @@ def server(settings: Settings, database_url: str, tmp_path: Path) -> Iterator[Ru
     with running(settings, builder) as started:
         yield started
     builder.close()
+
+
+@pytest.fixture(scope="module")
+def shared(test_server: TestServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A running server for the tests of one module, which takes the verifier `signature`."""
+    place = tmp_path_factory.mktemp("shared")
+    key_file = place / "operator.key"
+    key_file.touch(mode=0o600)
+    key_file.write_text(TOKEN + "\n")
+    with test_server.database() as url:
+        settings = Settings(
+            database_url=url,
+            data_dir=place,
+            port=free_port(),
+            origin_prefix="log.example",
+            public_url="https://tally.example",
+            identity_verifiers=("signature",),
+        )
+        builder = LogBuilder(url, place / "keys")
+        with running(settings, builder) as started:
+            yield started
+        builder.close()
 
 
 @pytest.fixture

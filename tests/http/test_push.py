@@ -16,8 +16,6 @@ import httpx
 import psycopg
 import pytest
 
-from tallystick.http.authorize import Principal
-from tallystick.http.errors import ScopeMissingError
 from tallystick.http.push import parse_push
 from tallystick.seal.door import door as doors
 from tallystick.seal.logs import freeze_log
@@ -25,6 +23,7 @@ from tallystick.seal.sequencer import SequencerWorker
 from tests.http.conftest import TOKEN, free_port, running
 from tests.http.test_server import PROGRAM
 from tests.http.transcript import shown, transcript
+from tests.support.keys import issue, make_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,14 +123,14 @@ def test_a_refusal_before_the_end_closes_the_connection(receipts: Running) -> No
     assert "connection" not in add("/logs/receipts/add", content=b"x").headers
 
 
-def test_who_may_push(receipts: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_may_push(receipts: Running) -> None:
     """log 22: Without a key 401, with one that lacks log:append 403, also into a public log."""
     assert receipts.anonymous.post("/logs/receipts/add", content=b"x").status_code == 401
-    reader = Principal("key:reader", frozenset({"log:read", "entries:read", "log:admin"}))
-    kind = type(receipts.services.authorizer)
-    monkeypatch.setattr(kind, "authenticate", lambda *_: reader)
-    refused = receipts.operator.post("/logs/receipts/add", content=b"x")
-    assert (refused.status_code, refused.json()["code"]) == (403, ScopeMissingError.code())
+    database = receipts.services.database
+    key = issue(database, make_user(database), "log:read", "entries:read", "log:admin")
+    add = "/logs/receipts/add"
+    refused = receipts.anonymous.post(add, content=b"x", headers=key.headers)
+    assert (refused.status_code, refused.json()["code"]) == (403, "scope")
     assert leaves(receipts.builder.url) == []
 
 

@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from tallystick.chain.values import DEV_CHAIN_ID
 from tallystick.record import ChainId
 from tallystick.runtime.devchain.accounts import FAUCET, key_path, load_key
 from tests.support.evm import DEV_ACCOUNTS, ETHER, Anvil, DevAccount, running_anvil
+from tests.support.stores import free_port
 
+START_SECONDS = 60.0
 KINDS = ("anvil", "devchain")
 FUNDS = 10_000 * ETHER
 """What each account has, as on Anvil."""
@@ -31,9 +34,10 @@ class DevChain:
 
     url: str
     directory: Path
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     chain_id: ChainId = DEV_CHAIN_ID
     accounts: tuple[DevAccount, ...] = DEV_ACCOUNTS
+    client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=60, trust_env=False))
 
     @property
     def faucet(self) -> str:
@@ -43,7 +47,8 @@ class DevChain:
     def answer(self, method: str, *parameters: Any) -> dict[str, Any]:
         """The whole answer to a call, an error too."""
         request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(parameters)}
-        return httpx.post(self.url, json=request, timeout=30, trust_env=False).json()
+        answer: dict[str, Any] = self.client.post(self.url, json=request).json()
+        return answer
 
     def rpc(self, method: str, *parameters: Any) -> Any:
         """The result of a call, without the client that tests are about."""
@@ -80,11 +85,12 @@ class DevChain:
 
         fields = {
             "chainId": self.chain_id,
-            "nonce": self.number("eth_getTransactionCount", sender, "pending"),
             "value": 0,
             "data": "0x",
             **transaction,
         }
+        if "nonce" not in fields:
+            fields["nonce"] = self.number("eth_getTransactionCount", sender, "pending")
         if "gasPrice" not in fields:
             fields.setdefault("maxFeePerGas", 10 * 10**9)
             fields.setdefault("maxPriorityFeePerGas", 10**9)
@@ -120,6 +126,20 @@ class DevChain:
             found += [item for item in block["transactions"] if item["from"] == address]
         return found
 
+    def wait(self) -> None:
+        """Wait until it answers: it mines its journal again first."""
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                self.rpc("eth_chainId")
+            except httpx.TransportError:
+                log = self.directory / "devchain.log"
+                assert self.process.poll() is None, log.read_text() if log.exists() else "it ended"
+                assert time.monotonic() < deadline, "the dev chain does not answer"
+                time.sleep(0.05)
+            else:
+                return
+
     def kill(self) -> None:
         """Kill it where it stands."""
         self.process.send_signal(signal.SIGKILL)
@@ -130,25 +150,36 @@ class DevChain:
         self.process.terminate()
         return self.process.wait(timeout=30)
 
+    def end(self) -> None:
+        """Kill it, and close what leads to it."""
+        self.process.kill()
+        self.process.wait()
+        self.client.close()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+
 
 def start_devchain(directory: Path, *, port: int = 0) -> DevChain:
     """Start the dev chain whose journal and keys are in *directory*."""
     command = [sys.executable, "-m", "tallystick.runtime.devchain"]
+    port = port or free_port()
     places = [str(directory / "chain"), str(directory / "keys")]
     with (directory / "devchain.log").open("ab") as log:
         process = subprocess.Popen(
             [*command, *places, "--port", str(port), "--supervised"],
             # Its end tells the chain that we are gone, however we went.
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=log,
             stderr=log,
-            text=True,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
-    assert process.stdout is not None
-    url = process.stdout.readline().strip()
-    assert url, (directory / "devchain.log").read_text()
-    return DevChain(url, directory, process)
+    node = DevChain(f"http://127.0.0.1:{port}", directory, process)
+    try:
+        node.wait()
+    except BaseException:
+        node.end()
+        raise
+    return node
 
 
 @contextlib.contextmanager
@@ -158,19 +189,10 @@ def running_devchain(directory: Path | None = None, *, funded: bool = True) -> I
         if directory is None:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         node = start_devchain(directory)
-        stack.callback(end, node.process)
+        stack.callback(node.end)
         if funded and node.head == 0:
             node.fund()
         yield node
-
-
-def end(process: subprocess.Popen[str]) -> None:
-    """Kill the process and close its pipes."""
-    process.kill()
-    process.wait()
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            pipe.close()
 
 
 @contextlib.contextmanager

@@ -8,9 +8,10 @@ import pytest
 from litestar.testing import TestClient
 
 from tallystick.errors import Error, Kind
+from tallystick.identity import SCOPES
 from tallystick.publish import Publisher
 from tallystick.record import Change
-from tallystick.web import make_explorer
+from tallystick.web import Visitor, make_explorer
 from tests.support.log_builder import LogBuilder
 
 if TYPE_CHECKING:
@@ -18,10 +19,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OPERATOR_KEY = "tly_operator"
+POOR_KEY = "tly_poor"
 SIGNED_IN = {"authorization": f"Bearer {OPERATOR_KEY}"}
 JSON = {"accept": "application/json"}
 EVIL = "<script>alert(1)</script>"
-STATUS = {Kind.NOT_FOUND: 404, Kind.INVALID: 400, Kind.GONE: 410, Kind.UNAUTHENTICATED: 401}
+STATUS = {
+    Kind.NOT_FOUND: 404,
+    Kind.INVALID: 400,
+    Kind.GONE: 410,
+    Kind.UNAUTHENTICATED: 401,
+    Kind.FORBIDDEN: 403,
+    Kind.UNPROCESSABLE: 422,
+}
 
 
 @pytest.fixture
@@ -39,19 +48,42 @@ def publisher(builder: LogBuilder) -> Publisher:
 
 
 @pytest.fixture
-def client(publisher: Publisher) -> Iterator[TestClient[Any]]:
+def client(publisher: Publisher, builder: LogBuilder) -> Iterator[TestClient[Any]]:
     """A browser before the explorer."""
-    explorer = make_explorer(
-        publisher, is_operator=lambda key: key == OPERATOR_KEY, status_of=status_of
-    )
+    explorer = make_explorer(publisher, builder.database, StubHost())
     with TestClient(explorer, raise_server_exceptions=False) as client:
         client.headers["accept"] = "text/html"
         yield client
 
 
-def status_of(error: Error) -> int:
-    """What the server that composes says of an error."""
-    return STATUS[error.kind]
+class StubHost:
+    """A server that knows two keys: the operator's, and one that opens nothing."""
+
+    cookie = "tally_key"
+
+    async def visit(self, scope: Any) -> Visitor:
+        """Who sends a request."""
+        key = dict(scope["headers"]).get(b"authorization", b"").decode().removeprefix("Bearer ")
+        if key == OPERATOR_KEY:
+            return Visitor(frozenset(map(str, SCOPES)), is_signed_in=True)
+        if key == POOR_KEY:
+            return Visitor(user_id="nobody", is_signed_in=True)
+        if key:
+            raise WrongKeyError
+        return Visitor()
+
+    def check_origin(self, scope: Any) -> None:
+        """Nobody sends forms here: the whole server's tests do."""
+
+    def status_of(self, error: Error) -> int:
+        """What the server that composes says of an error."""
+        return STATUS[error.kind]
+
+
+class WrongKeyError(Error):
+    """A key that nobody was given."""
+
+    kind = Kind.UNAUTHENTICATED
 
 
 def change(log: str, key: str, op: str = "insert", **row: str | None) -> Change:

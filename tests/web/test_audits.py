@@ -104,7 +104,7 @@ def test_audits_are_for_who_may_audit(
     publisher.refresh()
     headers = {"accept": accept}
     answer = client.get("/logs/log/audit", headers=headers)
-    assert (answer.status_code, answer.headers["www-authenticate"][:5]) == (401, "Basic")
+    assert answer.status_code == 401
     assert client.get("/logs/log/audit", headers=headers | SIGNED_IN).status_code == 200
     link = '<a href="/logs/log/audit">'
     assert link in client.get("/logs/log", headers=SIGNED_IN).text

@@ -24,7 +24,8 @@ Errors of the chain (chain.md, section 4.6).
         │   └── UnknownSignerError
         ├── SigningFailedError          a signer did not sign, or not what it was given
         ├── InsufficientGasFundsError   the account cannot pay for gas
-        ├── PriceUnavailableError       nobody has recorded a price
+        ├── UnsettledNonceError         a pool has transactions of ours that nobody here knows
+    ├── PriceUnavailableError       nobody has recorded a price
         ├── PriceSourceError            a source gives no price now; the last one stays
         ├── EvidenceUnavailableError    the node cannot give the evidence
         ├── UnknownTransactionError
@@ -202,6 +203,12 @@ class SigningFailedError(ChainError):
 
 class InsufficientGasFundsError(ChainError):
     """The account's balance is below its minimum, so it sends nothing."""
+
+    kind: ClassVar[Kind] = Kind.UNAVAILABLE
+
+
+class UnsettledNonceError(ChainError):
+    """A node's pool has transactions of an account of ours that the database does not know."""
 
     kind: ClassVar[Kind] = Kind.UNAVAILABLE
 

@@ -78,6 +78,14 @@ def followers_of(transaction_type: str) -> tuple[Follower, ...]:
     return (*own, *_followers.get(ALL_TYPES, []))
 
 
+def registered_followers() -> tuple[Follower, ...]:
+    """Return every follower of transactions once, of whatever types it is."""
+    found: list[Follower] = []
+    for followers in _followers.values():
+        found.extend(each for each in followers if each not in found)
+    return tuple(found)
+
+
 def event_followers_of(contract_name: str) -> tuple[EventFollower, ...]:
     """Return who is told of the events of *contract_name*, in the order of the calls."""
     return tuple(_event_followers.get(contract_name, []))

@@ -205,7 +205,7 @@ class Attempt:
         _make_whole(self, "max_fee_per_gas", "max_priority_fee_per_gas")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ChainBlock:
     """A block that is on the canonical chain."""
 

@@ -24,15 +24,16 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.types import ASGIApp, Receive, Send
+from litestar.utils.sync import AsyncCallable
 
+from tallystick.db.replica import parse_position
 from tallystick.errors import Error
 from tallystick.http.asked import AnyRequest, LogName, Served
-from tallystick.http.authorize import Principal, check_need
+from tallystick.http.authorize import Principal
 from tallystick.http.errors import (
     BodyTooLargeError,
     MethodNotAllowedError,
     RouteNotFoundError,
-    ScopeMissingError,
     UnauthenticatedError,
 )
 from tallystick.http.jobs import Jobs
@@ -42,14 +43,16 @@ from tallystick.http.problems import (
     Problem,
     internal_problem,
     problem_of,
-    status_of,
 )
 from tallystick.http.proofs import PlainProofs
+from tallystick.http.reading import POSITION, Reading
 from tallystick.http.routes import (
+    api_keys,
     audits,
     documents,
     events,
     histories,
+    human_proofs,
     leaves,
     lifecycle,
     logs,
@@ -57,12 +60,15 @@ from tallystick.http.routes import (
     privacy,
     sinks,
     trees,
+    users,
     witness,
 )
-from tallystick.http.scopes import NEEDS
+from tallystick.http.scopes import FREE, NEEDS
 from tallystick.http.services import Services
 from tallystick.http.static import StaticTree
-from tallystick.publish import PublishedHead, Publisher
+from tallystick.http.writing import IDEMPOTENCY_KEY, Writing
+from tallystick.identity.idempotency import Claim, request_digest
+from tallystick.publish import PublishedHead
 from tallystick.seal.errors import InvalidRequestError, LogNotFoundError
 
 AnyConnection = ASGIConnection[Any, Any, Any, Any]
@@ -70,11 +76,21 @@ AnyConnection = ASGIConnection[Any, Any, Any, Any]
 MAX_BODY_BYTES: Final = 1_000_000
 """Descriptions of logs and sources; pushed entries have their own, smaller bound."""
 EXISTS: Final = "/logs/{log}/exists"
-PROVIDED: Final = ("services", "jobs", "last_health", "api_document", "head", "principal")
+ABSENT: Final = FREE
+"""What is needed to learn that there is no such log."""
+PROVIDED: Final = (
+    "services",
+    "jobs",
+    "last_health",
+    "api_document",
+    "head",
+    "principal",
+    "reading",
+    "writing",
+)
 """What handlers are given that is no parameter of the request."""
 ERROR_OF_STATUS: Final[Mapping[int, type[Error]]] = {
     HTTPStatus.UNAUTHORIZED: UnauthenticatedError,
-    HTTPStatus.FORBIDDEN: ScopeMissingError,
     HTTPStatus.NOT_FOUND: RouteNotFoundError,
     HTTPStatus.METHOD_NOT_ALLOWED: MethodNotAllowedError,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: BodyTooLargeError,
@@ -88,11 +104,11 @@ logger = structlog.get_logger(__name__)
 class Pages:
     """
     Pages beside the API: *is_page* says which requests are theirs, *make* makes their ASGI
-    application of a publisher, of whether a key is the operator's, and of an error's status.
+    application of what the server serves.
     """
 
     is_page: Callable[[Mapping[str, Any]], bool]
-    make: Callable[[Publisher, Callable[[str], bool], Callable[[Error], int]], ASGIApp]
+    make: Callable[[Services], ASGIApp]
 
 
 ROUTES: Final = [
@@ -115,6 +131,9 @@ ROUTES: Final = [
     *privacy.ROUTES,
     *sinks.ROUTES,
     *witness.ROUTES,
+    *users.ROUTES,
+    *api_keys.ROUTES,
+    *human_proofs.ROUTES,
     *operations.ROUTES,
     *documents.ROUTES,
 ]
@@ -131,10 +150,8 @@ def create_app(services: Services, *, pages: Pages | None = None) -> ASGIApp:
     proofs = PlainProofs(services.publisher, services.authorizer)
     if pages is None:
         return ObservedApp(api, static, proofs, services.door)
-    explorer = pages.make(
-        services.publisher, services.authorizer.is_operator, lambda error: status_of(type(error))
-    )
-    return ObservedApp(mount(api, explorer, pages.is_page), static, proofs, services.door)
+    mounted = mount(api, pages.make(services), pages.is_page)
+    return ObservedApp(mounted, static, proofs, services.door)
 
 
 def make_api(services: Services) -> Litestar:
@@ -153,6 +170,7 @@ def make_api(services: Services) -> Litestar:
         jobs.stop()
         services.notifier.stop()
         services.publisher.stop()
+        services.authorizer.close()
 
     app = Litestar(
         route_handlers=ROUTES,
@@ -164,6 +182,8 @@ def make_api(services: Services) -> Litestar:
             "api_document": Provide(api_document, sync_to_thread=True),
             "head": Provide(provide_head, sync_to_thread=False),
             "principal": Provide(provide_principal, sync_to_thread=False),
+            "reading": Provide(provide_reading, sync_to_thread=False),
+            "writing": Provide(provide_writing),
         },
         exception_handlers={
             Error: tell_error,
@@ -178,9 +198,22 @@ def make_api(services: Services) -> Litestar:
         logging_config=None,
         opt={"services": services},
     )
+    run_once_in_threads(app)
     missing = check_needs(app)
     assert not missing, f"http/scopes.py and the routes disagree on {missing}"
     return app
+
+
+def run_once_in_threads(app: Litestar) -> None:
+    """
+    Undo what the framework does twice: a handler whose path has several methods is wrapped for
+    its thread once for each, and gives a coroutine in a coroutine.
+    """
+    for route in app.routes:
+        for handler, _ in getattr(route, "route_handler_map", {}).values():
+            wrapped: Any = handler.fn
+            while isinstance(wrapped, AsyncCallable) and isinstance(wrapped.func, AsyncCallable):
+                wrapped.func = wrapped.func.func
 
 
 @functools.cache
@@ -199,6 +232,7 @@ def api_document() -> dict[str, Any]:
         ),
         logging_config=None,
     )
+    run_once_in_threads(described)
     return documents.describe_api(described)
 
 
@@ -221,28 +255,25 @@ async def guard(connection: AnyConnection, handler: BaseRouteHandler) -> None:
     """
     Let through who may call the route, and keep in the connection who it is.
 
-    A coroutine, though it awaits nothing: a plain function would cost a way to a thread.
-
     Raises:
-        UnauthenticatedError, ScopeMissingError: He may not.
+        Error: He may not, as `Authorizer.admit` lists.
         LogNotFoundError: The route is about a log that there is not.
     """
     services: Services = handler.opt["services"]
     scope: Any = connection.scope
     route = scope["path_template"]
     method = "GET" if scope["method"] == "HEAD" else scope["method"]
-    principal = services.authorizer.authenticate(connection.headers.get("authorization"))
-    connection.state.principal = principal
     need = NEEDS[method, route]
-    head = None
-    if need.opened is not None:
-        log_name = connection.path_params["log"]
-        head = services.publisher.heads.find(log_name)
-        if head is None:
-            if route == EXISTS:
-                return
-            raise LogNotFoundError(f"there is no log {log_name[:48]!r}")
-    check_need(need, principal, head)
+    if need.opened is None:
+        connection.state.principal = await services.authorizer.admit(scope, need)
+        return
+    log_name = connection.path_params["log"]
+    head = services.publisher.heads.find(log_name)
+    # That there is no such log is told to everybody, but a key that comes must be a valid one.
+    shown = ABSENT if head is None else need
+    connection.state.principal = await services.authorizer.admit(scope, shown, head)
+    if head is None and route != EXISTS:
+        raise LogNotFoundError(f"there is no log {log_name[:48]!r}")
 
 
 def provide_head(services: Served, log: LogName) -> PublishedHead:
@@ -259,6 +290,32 @@ def provide_principal(request: AnyRequest) -> Principal | None:
     """Who asks, as the guard found."""
     principal: Principal | None = request.state.principal
     return principal
+
+
+def provide_reading(services: Served, request: AnyRequest) -> Reading:
+    """
+    The way in which a handler reads what need not be the newest.
+
+    Raises:
+        InvalidPositionError: The request sends a Tally-Position that is none.
+    """
+    sent = request.headers.get(POSITION)
+    return Reading(services.database, None if sent is None else parse_position(sent))
+
+
+async def provide_writing(services: Served, request: AnyRequest) -> Writing:
+    """The one way in which a handler writes, under the request's Idempotency-Key if it has one."""
+    principal: Principal | None = request.state.principal
+    key = request.headers.get(IDEMPOTENCY_KEY)
+    if key is None or principal is None:
+        return Writing(services.database, None)
+    query = request.scope["query_string"].decode("latin-1")
+    digest = request_digest(
+        method=request.method,
+        path=request.scope["path"] + (f"?{query}" if query else ""),
+        body=await request.body(),
+    )
+    return Writing(services.database, Claim(principal.name, key, digest))
 
 
 def tell(problem: Problem) -> Response[bytes]:

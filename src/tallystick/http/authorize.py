@@ -1,83 +1,174 @@
 """
-Who asks, and whether he may: keys, principals, and the decision of each request.
+Who asks, and whether he may: the decision of each request (identity.md, section 4.3).
 
-Keys of users are the identity slice's; this one key is the operator's, a file beside the
-data, made at the first start. It is never stored or compared in clear: the process keeps its
-SHA-256. Without such a file nothing but open routes answers. Follows log.md, section 6.
+Two kinds of keys are known. The operator's is a file beside the data, made at the first start:
+the process keeps its SHA-256, it has every scope and no limit. All others are API keys, which
+the database admits by one call before the handler starts: nothing that decides is remembered
+here. Who has no key reads what is open, and pays where the route is metered.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
+import math
 import os
 import stat
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final
 
-from tallystick.http.errors import ScopeMissingError, UnauthenticatedError
-from tallystick.http.scopes import LOG_SCOPES, Need
+from tallystick.db import Database
+from tallystick.errors import Error
+from tallystick.http.credentials import IpNetwork, address_of, read_key
+from tallystick.http.errors import UnauthenticatedError
+from tallystick.http.scopes import Need
+from tallystick.identity.admission import Admission, admit, admit_anonymous
+from tallystick.identity.errors import RefusedForNowError
+from tallystick.identity.scopes import SCOPES
 from tallystick.publish import PublishedHead
 from tallystick.record import KeyPermissionsError
 
-BEARER: Final = "Bearer "
 FILE_MODE: Final = 0o600
 MAX_FILE_BYTES: Final = 200
 OPERATOR_KEY_FILE: Final = "operator.key"
+ADMITTING: Final = 4
+"""Threads that ask for admission, apart from those of handlers: who waits for a lock in one of
+those must not keep others from being admitted. Each call takes about a millisecond."""
+LIMITS: Final = "tallystick.limits"
+"""Where a request's scope keeps what its answer says of limits."""
+ADMITTED: Final = "tallystick.admitted"
+"""Where it keeps what was decided: who asks, or the error. Nobody pays twice for a request that
+the framework answers after all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What `RateLimit-*` say: requests a minute, how many are left, and seconds until all are."""
+
+    limit: int
+    remaining: int
+    reset_seconds: int
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks; *user_id* where it is a user's key."""
+    """Who asks; *user_id* and *key_id* where it is a user's key."""
 
     name: str
     scopes: frozenset[str]
     user_id: str | None = None
+    key_id: str | None = None
+
+    def has_one_of(self, *scopes: str) -> bool:
+        """Return whether the key has one of *scopes*."""
+        return not self.scopes.isdisjoint(scopes)
 
 
-class Authorizer(Protocol):
-    """Tells who a request's `Authorization` header speaks for."""
+OPERATOR: Final = Principal("key:operator", frozenset(map(str, SCOPES)))
 
-    def authenticate(self, authorization: str | None) -> Principal | None:
+
+class Authorizer:
+    """
+    Decides each request over *database*, the primary; *operator_sha256* is of the operator's
+    key, None where there is none. `X-Forwarded-For` counts only from *trusted_proxies*.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        operator_sha256: bytes | None,
+        *,
+        trusted_proxies: Sequence[IpNetwork] = (),
+    ) -> None:
+        self._database = database
+        self._operator_sha256 = operator_sha256
+        self._trusted = tuple(trusted_proxies)
+        self._threads = ThreadPoolExecutor(ADMITTING, thread_name_prefix="admission")
+
+    async def admit(
+        self, scope: Any, need: Need, head: PublishedHead | None = None
+    ) -> Principal | None:
         """
-        Return the principal, or None for a request without a key.
+        Let the request of *scope* through to a route of this need, about the log *head* if it
+        is about one; return who asks, None where nobody said. Charges who is to be charged,
+        and keeps in *scope* what the answer says of limits.
 
         Raises:
-            UnauthenticatedError: There is a key, and it is not a valid one.
+            UnauthenticatedError: A key is needed and there is none, or none that is understood.
+            ForeignOriginError: By cookie, something would be changed from another site.
+            UnknownKeyError, KeyRevokedError, KeyExpiredError: The key is not valid.
+            BlacklistedError: The key's owner is shut out.
+            ScopeError: The key lacks a scope that this needs.
+            RateLimitedError, QuotaExceededError: The key, its owner or the address had enough.
         """
-        ...
+        if ADMITTED not in scope:
+            try:
+                scope[ADMITTED] = await self._admit(scope, need, head)
+            except Error as error:
+                scope[ADMITTED] = error
+        admitted: Principal | Error | None = scope[ADMITTED]
+        if isinstance(admitted, Error):
+            raise admitted
+        return admitted
 
-    def is_operator(self, token: str) -> bool:
-        """Return whether *token* is a key that opens every log."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class OperatorAuthorizer:
-    """Knows one key, the operator's, by its SHA-256; with None it knows no key at all."""
-
-    key_sha256: bytes | None
-
-    def authenticate(self, authorization: str | None) -> Principal | None:
-        """
-        Return the operator, or None for a request without a key.
-
-        Raises:
-            UnauthenticatedError: There is a key, and it is not the operator's.
-        """
-        if authorization is None:
+    async def _admit(self, scope: Any, need: Need, head: PublishedHead | None) -> Principal | None:
+        is_open = may_call(need, None, head)
+        sent = read_key(scope)
+        if sent is None:
+            if not is_open:
+                raise UnauthenticatedError
+            if need.metered:
+                address = address_of(scope, self._trusted)
+                await self._ask(scope, lambda: admit_anonymous(self._database, address))
             return None
-        token = authorization.removeprefix(BEARER)
-        if token == authorization or not self.is_operator(token):
-            raise UnauthenticatedError
-        return Principal("key:operator", frozenset(LOG_SCOPES))
+        if self.is_operator(sent.text):
+            return OPERATOR
+        # An own key is any valid one: what more its scopes open, the handler decides.
+        any_of = () if is_open or need.own else need.scopes
+        address = address_of(scope, self._trusted)
+        admission = await self._ask(
+            scope, lambda: admit(self._database, sent.text, any_of=any_of, address=address)
+        )
+        return Principal(
+            admission.principal,
+            admission.scopes,
+            admission.user_id,
+            None if admission.key_id is None else str(admission.key_id),
+        )
 
     def is_operator(self, token: str) -> bool:
         """Return whether *token* is the operator's key."""
         digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
         # Digests are compared, in constant time: how far a guess is right must not show.
-        return self.key_sha256 is not None and hmac.compare_digest(digest, self.key_sha256)
+        known = self._operator_sha256
+        return known is not None and hmac.compare_digest(digest, known)
+
+    async def _ask(self, scope: Any, question: Callable[[], Admission]) -> Admission:
+        loop = asyncio.get_running_loop()
+        try:
+            admission = await loop.run_in_executor(self._threads, question)
+        except RefusedForNowError as refused:
+            scope[LIMITS] = limits_of_refusal(refused)
+            raise
+        reset_seconds = math.ceil(admission.reset_seconds)
+        scope[LIMITS] = Limits(admission.limit, admission.remaining, reset_seconds)
+        return admission
+
+    def close(self) -> None:
+        """Admit nobody any more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def limits_of_refusal(refused: RefusedForNowError) -> Limits | None:
+    """Return the limits that refused a request; None where the error does not say."""
+    limit, reset = refused.evidence.get("limit"), refused.evidence.get("reset_seconds")
+    if not isinstance(limit, int) or not isinstance(reset, int | float):
+        return None
+    return Limits(limit, 0, math.ceil(reset))
 
 
 def read_operator_key(path: Path) -> str:
@@ -104,9 +195,9 @@ def read_operator_key(path: Path) -> str:
         return file.read(MAX_FILE_BYTES).decode("ascii", "replace").strip()
 
 
-def load_authorizer(path: Path) -> OperatorAuthorizer:
+def load_operator_sha256(path: Path) -> bytes | None:
     """
-    Return the authorizer that knows the operator's key in *path*, or none if there is no file.
+    Return the SHA-256 of the operator's key in *path*, None if there is no file or no key.
 
     Raises:
         KeyPermissionsError: The file is not its owner's alone.
@@ -114,42 +205,15 @@ def load_authorizer(path: Path) -> OperatorAuthorizer:
     try:
         token = read_operator_key(path)
     except FileNotFoundError:
-        return OperatorAuthorizer(None)
-    return OperatorAuthorizer(hashlib.sha256(token.encode()).digest() if token else None)
+        return None
+    return hashlib.sha256(token.encode()).digest() if token else None
 
 
-def check_need(need: Need, principal: Principal | None, head: PublishedHead | None) -> None:
+def may_call(need: Need, principal: Principal | None, head: PublishedHead | None) -> bool:
     """
-    Check that *principal* may call a route of this need; *head* is the log that it is about.
-
-    Raises:
-        UnauthenticatedError: A key is needed and there is none.
-        ScopeMissingError: The key does not open this.
+    Return whether *principal*, None for a stranger, may call a route of this need about the
+    log *head*, None where it is about no log. A scope implies no other.
     """
-    if need.public or (head is not None and is_open(need, head)):
-        return
-    if principal is None:
-        raise UnauthenticatedError
-    if need.own or need.scope in principal.scopes:
-        return
-    raise ScopeMissingError(f"this needs the scope {need.scope}")
-
-
-def is_open(need: Need, head: PublishedHead) -> bool:
-    """Return whether the log's visibility opens the route to everybody."""
-    match need.opened:
-        case "hashes":
-            return head.visibility in {"hashes", "public"}
-        case "entries":
-            return head.visibility == "public"
-        case None:
-            return False
-
-
-def may_see(need: Need, principal: Principal | None, head: PublishedHead) -> bool:
-    """Return whether *principal* may call a route of this need about the log *head*."""
-    try:
-        check_need(need, principal, head)
-    except (UnauthenticatedError, ScopeMissingError):
-        return False
-    return True
+    if need.public or (head is not None and need.opens_to(head.visibility)):
+        return True
+    return principal is not None and (need.own or principal.has_one_of(*need.scopes))

@@ -3,7 +3,9 @@ Errors of the HTTP room: what is wrong with a request before any slice is asked,
 
     Error
     ├── UnauthenticatedError     no key where one is needed, or one that is not known
-    ├── ScopeMissingError        the key does not open this
+    ├── ForeignOriginError       by cookie, from another site
+    ├── NoUserError              the route is about the caller's user, and he has none
+    ├── NoNodeError              a chain is to be looked at, and no node is configured
     ├── RouteNotFoundError
     ├── MethodNotAllowedError
     ├── BodyTooLargeError
@@ -24,10 +26,22 @@ class UnauthenticatedError(Error):
     kind = Kind.UNAUTHENTICATED
 
 
-class ScopeMissingError(Error):
-    """The key does not have the scope that this needs."""
+class ForeignOriginError(Error):
+    """With the key in a cookie, this changes something from our own pages only."""
 
     kind = Kind.FORBIDDEN
+
+
+class NoUserError(Error):
+    """This is about the user whose key it is, and the operator's key is of no user."""
+
+    kind = Kind.UNPROCESSABLE
+
+
+class NoNodeError(Error):
+    """This server has no node of this chain; its operator sets one in chain_endpoints."""
+
+    kind = Kind.UNAVAILABLE
 
 
 class RouteNotFoundError(Error):

@@ -16,6 +16,7 @@ import structlog
 from litestar.types import ASGIApp, Message, Receive, Send
 
 from tallystick import metrics
+from tallystick.http.authorize import LIMITS, Limits
 from tallystick.http.bodies import BoundedBody
 from tallystick.http.proofs import PROOF_ROUTE, PlainProofs
 from tallystick.http.push import PUSH_ROUTE, PushDoor, parse_push
@@ -60,7 +61,11 @@ class ObservedApp:
                 status = message["status"]
                 if status == TOO_LARGE:
                     await body.drain()
-                message["headers"] = [*message["headers"], (REQUEST_ID_HEADER, request_id)]
+                message["headers"] = [
+                    *message["headers"],
+                    (REQUEST_ID_HEADER, request_id),
+                    *limit_headers(scope),
+                ]
             await send(message)
 
         route = NO_ROUTE
@@ -91,6 +96,18 @@ class ObservedApp:
         with structlog.contextvars.bound_contextvars(request_id=request_id.decode()):
             await self._app(scope, receive, send)
         return str(scope.get("path_template") or NO_ROUTE)
+
+
+def limit_headers(scope: Any) -> list[tuple[bytes, bytes]]:
+    """Return what the answer says of limits; nothing where the request was not charged."""
+    limits: Limits | None = scope.get(LIMITS)
+    if limits is None:
+        return []
+    return [
+        (b"ratelimit-limit", b"%d" % limits.limit),
+        (b"ratelimit-remaining", b"%d" % limits.remaining),
+        (b"ratelimit-reset", b"%d" % limits.reset_seconds),
+    ]
 
 
 def choose_request_id(scope: Any) -> bytes:

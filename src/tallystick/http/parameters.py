@@ -84,6 +84,16 @@ def parse_version(text: str) -> str | LeafIndex:
     return LeafIndex(parse_number(text, name="version")) if DIGITS.fullmatch(text) else text
 
 
+def parse_if_match(text: str) -> int:
+    """
+    Return the version that an `If-Match` header names, with or without its quotes.
+
+    Raises:
+        InvalidRequestError: It names none.
+    """
+    return parse_number(text.strip().removeprefix("W/").strip('"'), name="If-Match")
+
+
 def parse_moment(text: str, *, name: str) -> str:
     """
     Return the ISO 8601 time *text* as records write times; without a zone it is UTC.

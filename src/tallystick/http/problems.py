@@ -16,6 +16,7 @@ import msgspec
 
 from tallystick.errors import Error, Kind
 from tallystick.http.errors import BodyTooSlowError, MethodNotAllowedError
+from tallystick.identity.errors import RefusedForNowError
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_SECONDS: Final = 1
@@ -70,6 +71,8 @@ def problem_of(error: Error) -> Problem:
         headers["WWW-Authenticate"] = "Bearer"
     if error.kind is Kind.UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_SECONDS)
+    if isinstance(error, RefusedForNowError):
+        headers["Retry-After"] = str(error.retry_after_seconds)
     return Problem(
         status,
         headers,

@@ -18,7 +18,7 @@ from litestar.types import Scope
 
 from tallystick.errors import Error
 from tallystick.http.answers import Proof, inclusion_proof
-from tallystick.http.authorize import Authorizer, check_need
+from tallystick.http.authorize import Authorizer
 from tallystick.http.scopes import NEEDS
 from tallystick.http.static import PREFIX, Answer, Headers
 from tallystick.publish import Publisher
@@ -45,10 +45,10 @@ class PlainProofs:
         asked = parse_plain(scope)
         if asked is None:
             return None
-        log_name, index, size, authorization = asked
+        log_name, index, size = asked
         try:
             head = self._publisher.published_head(log_name)
-            check_need(NEED, self._authorizer.authenticate(authorization), head)
+            await self._authorizer.admit(scope, NEED, head)
             proof = self._publisher.cached_proof(head, index, size)
             if proof is None:
                 proof = await asyncio.to_thread(self._publisher.prove_index, head, index, size)
@@ -58,8 +58,8 @@ class PlainProofs:
         return Answer(HTTPStatus.OK, JSON, ENCODER.encode(body))
 
 
-def parse_plain(scope: Any) -> tuple[str, LeafIndex, int | None, str | None] | None:
-    """Return log, index, size and key of a usual proof request; None of any other request."""
+def parse_plain(scope: Any) -> tuple[str, LeafIndex, int | None] | None:
+    """Return log, index and size of a usual proof request; None of any other request."""
     path: str = scope["path"]
     if not path.endswith(SUFFIX) or not path.startswith(PREFIX) or scope["method"] != "GET":
         return None
@@ -67,11 +67,8 @@ def parse_plain(scope: Any) -> tuple[str, LeafIndex, int | None, str | None] | N
     log_name = path[len(PREFIX) : -len(SUFFIX)]
     if found is None or "/" in log_name:
         return None
-    authorization = None
     for name, value in scope["headers"]:
         if name == b"accept" and value.startswith(b"text/plain"):
             return None
-        if name == b"authorization":
-            authorization = value.decode("latin-1")
     size = None if found[2] is None else int(found[2])
-    return log_name, LeafIndex(int(found[1])), size, authorization
+    return log_name, LeafIndex(int(found[1])), size

@@ -18,7 +18,7 @@ from litestar.types import Receive, Scope, Send
 
 from tallystick.db import Database
 from tallystick.errors import Error
-from tallystick.http.authorize import Authorizer, check_need
+from tallystick.http.authorize import Authorizer
 from tallystick.http.errors import BodyTooSlowError, MethodNotAllowedError
 from tallystick.http.problems import problem_of
 from tallystick.http.scopes import PUSH_NEEDS
@@ -89,9 +89,12 @@ class PushDoor:
         if scope["method"] != PUSH_METHOD:  # type: ignore[typeddict-item]
             raise MethodNotAllowedError
         headers = dict(scope["headers"])
-        sent = headers.get(b"authorization")
-        principal = self._authorizer.authenticate(None if sent is None else sent.decode("latin-1"))
-        check_need(NEED, principal, None)
+        await self._authorizer.admit(scope, NEED)
+        if b"idempotency-key" in headers:
+            raise InvalidRequestError(
+                "the push door takes no Idempotency-Key: with deduplicate=1 the same bytes give"
+                " their earlier index"
+            )
         head = self._publisher.published_head(log_name)
         deduplicate = parse_query(scope["query_string"])
         assert self._loop is not None, "requests come after the start"

@@ -2,7 +2,7 @@
 Who may call what: one table of every route, read by the guard, the documents and the tests.
 
 Scopes are those of the whole system; a scope implies no other. A route that is missing here
-stops the start, so nothing is open by omission (log.md, section 6; common.md).
+stops the start, so nothing is open by omission (identity.md, section 5.2; common.md).
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-LOG_SCOPES: Final = ("log:read", "entries:read", "log:append", "log:admin", "log:audit")
-
 Opened = Literal["hashes", "entries"]
 """What of a log the route shows: hashes and proofs, or the leaves themselves."""
+
+READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,39 +22,68 @@ class Need:
     """
     What a caller of a route must have.
 
-    Nothing if *public*; else *scope*. *opened*: a log's visibility may open the route
-    without a key. *own*: any valid key opens it, for what is the key's user's own.
+    Nothing if *public*; else one of *scopes*, or any valid key where the route is about the
+    key's user's *own*. *opened*: a log's visibility may open the route without a key.
+    *metered*: strangers pay for it (docs/adr/0020); keys always do. *by_content*: a write that
+    takes no Idempotency-Key, because the same again changes nothing.
     """
 
-    scope: str | None = None
+    scopes: tuple[str, ...] = ()
     public: bool = False
     opened: Opened | None = None
     own: bool = False
+    metered: bool = True
+    by_content: bool = False
 
     @property
     def words(self) -> str:
-        """The need as the documents write it."""
-        if self.opened == "hashes":
-            return f"open, {self.scope}"
-        if self.opened == "entries":
-            return f"open if public, {self.scope}"
-        if self.own:
-            return "own, or the topic's read scope"
-        return "public" if self.scope is None else f"{'public, ' * self.public}{self.scope}"
+        """The need as the documents write it; what is enough alone is behind a comma."""
+        named = {"hashes": "open", "entries": "open if public"}
+        first = ["public"] * self.public + ["own"] * self.own
+        if self.opened is not None:
+            first.append(named[self.opened])
+        return ", ".join([*first, *self.scopes])
+
+    def opens_to(self, visibility: str) -> bool:
+        """Return whether a log of this visibility opens the route to everybody."""
+        match self.opened:
+            case "hashes":
+                return visibility in {"hashes", "public"}
+            case "entries":
+                return visibility == "public"
+            case None:
+                return False
+
+
+def one_of(*scopes: str, own: bool = False, by_content: bool = False) -> Need:
+    """Return the need of one of *scopes*; *own*: or of any valid key, for its user's own."""
+    return Need(scopes, own=own, by_content=by_content)
 
 
 PUBLIC: Final = Need(public=True)
-LISTED: Final = Need("log:read", public=True)
+FREE: Final = Need(public=True, metered=False)
+"""Answered from memory: health, documents."""
+LISTED: Final = Need(("log:read",), public=True, metered=False)
 """Public, and a key with the scope sees more."""
-HASHES: Final = Need("log:read", opened="hashes")
-ENTRIES: Final = Need("entries:read", opened="entries")
-READ: Final = Need("log:read")
-ADMIN: Final = Need("log:admin")
-AUDIT: Final = Need("log:audit")
+HASHES: Final = Need(("log:read",), opened="hashes", metered=False)
+ENTRIES: Final = Need(("entries:read",), opened="entries", metered=False)
+RECORDS: Final = Need(("entries:read",), opened="entries")
+"""Entries that a query finds; who has no key pays for the query."""
+READ: Final = one_of("log:read")
+ADMIN: Final = one_of("log:admin")
+AUDIT: Final = one_of("log:audit")
 OWN: Final = Need(own=True)
+WITNESS: Final = Need(public=True, metered=False, by_content=True)
+"""Whoever is watched may ask as often as he signs; what he sends is signed."""
 
-PUSH_NEEDS: Final = {("POST", "/logs/{log}/add"): Need("log:append")}
-"""The push door, which is answered without the framework too."""
+IDENTITY_READ: Final = one_of("identity:read")
+IDENTITY_ADMIN: Final = one_of("identity:admin")
+OWN_OR_READ: Final = one_of("identity:read", own=True)
+OWN_OR_ADMIN: Final = one_of("identity:admin", own=True)
+OWN_OR_EITHER: Final = one_of("identity:read", "identity:admin", own=True)
+
+PUSH_NEEDS: Final = {("POST", "/logs/{log}/add"): one_of("log:append", by_content=True)}
+"""The push door, which is answered without the framework too; `deduplicate` is its way."""
 
 STATIC_NEEDS: Final[dict[str, Need]] = {
     "/logs/{log}/checkpoint": HASHES,
@@ -84,14 +114,15 @@ NEEDS: Final[dict[tuple[str, str], Need]] = {
     ("GET", "/logs/{log}/witnesses"): HASHES,
     ("GET", "/logs/{log}/entries"): ENTRIES,
     ("GET", "/logs/{log}/entries/{index}"): ENTRIES,
-    ("GET", "/logs/{log}/rows"): ENTRIES,
-    ("GET", "/logs/{log}/search"): ENTRIES,
-    ("GET", "/logs/{log}/history"): ENTRIES,
+    ("GET", "/logs/{log}/rows"): RECORDS,
+    ("GET", "/logs/{log}/search"): RECORDS,
+    ("GET", "/logs/{log}/history"): RECORDS,
     ("POST", "/logs/{log}/audit"): AUDIT,
     ("POST", "/logs/{log}/reconcile"): AUDIT,
     ("GET", "/logs/{log}/jobs/{job}"): AUDIT,
     ("GET", "/logs/{log}/findings"): AUDIT,
-    ("POST", "/logs/{log}/disclose"): ADMIN,
+    # A POST that only reads: what it opens must not stand in a query.
+    ("POST", "/logs/{log}/disclose"): one_of("log:admin", by_content=True),
     ("POST", "/logs/{log}/redact"): ADMIN,
     ("GET", "/logs/{log}/sources"): READ,
     ("POST", "/logs/{log}/sources"): ADMIN,
@@ -101,19 +132,50 @@ NEEDS: Final[dict[tuple[str, str], Need]] = {
     ("POST", "/api/v1/sinks/{sink}/pause"): ADMIN,
     ("POST", "/api/v1/sinks/{sink}/resume"): ADMIN,
     ("POST", "/api/v1/sinks/{sink}/skip"): ADMIN,
-    ("POST", "/api/v1/witness/add-checkpoint"): PUBLIC,
-    ("GET", "/api/v1/witness/{origin_hash}/checkpoint"): PUBLIC,
+    ("POST", "/api/v1/witness/add-checkpoint"): WITNESS,
+    ("GET", "/api/v1/witness/{origin_hash}/checkpoint"): FREE,
     ("GET", "/api/v1/events"): OWN,
-    ("GET", "/api/v1/health"): PUBLIC,
-    ("GET", "/api/v1/health/live"): PUBLIC,
-    ("GET", "/api/v1/health/ready"): PUBLIC,
+    ("POST", "/api/v1/users"): IDENTITY_ADMIN,
+    ("GET", "/api/v1/users"): IDENTITY_READ,
+    ("GET", "/api/v1/users/{user_id}"): OWN_OR_READ,
+    ("PATCH", "/api/v1/users/{user_id}"): IDENTITY_ADMIN,
+    ("DELETE", "/api/v1/users/{user_id}"): IDENTITY_ADMIN,
+    ("POST", "/api/v1/users/{user_id}/blacklist"): IDENTITY_ADMIN,
+    ("DELETE", "/api/v1/users/{user_id}/blacklist"): IDENTITY_ADMIN,
+    ("PUT", "/api/v1/users/{user_id}/risk"): IDENTITY_ADMIN,
+    ("GET", "/api/v1/users/{user_id}/risk-history"): OWN_OR_READ,
+    ("GET", "/api/v1/users/{user_id}/verification-score"): OWN_OR_READ,
+    ("GET", "/api/v1/api-keys"): OWN_OR_EITHER,
+    ("POST", "/api/v1/api-keys"): OWN_OR_ADMIN,
+    ("GET", "/api/v1/api-keys/{key_id}"): OWN_OR_EITHER,
+    ("PATCH", "/api/v1/api-keys/{key_id}"): OWN_OR_ADMIN,
+    ("DELETE", "/api/v1/api-keys/{key_id}"): OWN_OR_ADMIN,
+    ("POST", "/api/v1/api-keys/{key_id}/rotate"): OWN_OR_ADMIN,
+    ("GET", "/api/v1/api-keys/{key_id}/usage"): OWN_OR_ADMIN,
+    ("GET", "/api/v1/tiers/{tier}"): IDENTITY_ADMIN,
+    ("PUT", "/api/v1/tiers/{tier}"): IDENTITY_ADMIN,
+    ("GET", "/api/v1/scopes"): PUBLIC,
+    ("POST", "/api/v1/human-proofs/challenges"): OWN,
+    ("GET", "/api/v1/human-proofs/challenges/{challenge_id}"): OWN,
+    ("POST", "/api/v1/human-proofs/challenges/{challenge_id}/submit"): OWN,
+    ("GET", "/api/v1/human-proofs"): OWN_OR_READ,
+    ("POST", "/api/v1/human-proofs/{proof_id}/revoke"): IDENTITY_ADMIN,
+    ("GET", "/api/v1/human-proofs/status/{wallet}"): PUBLIC,
+    ("GET", "/api/v1/health"): FREE,
+    ("GET", "/api/v1/health/live"): FREE,
+    ("GET", "/api/v1/health/ready"): FREE,
     ("GET", "/admin/status"): ADMIN,
     ("POST", "/admin/pause"): ADMIN,
     ("POST", "/admin/resume"): ADMIN,
     ("POST", "/admin/stop"): ADMIN,
     ("GET", "/metrics"): READ,
-    ("GET", "/openapi.json"): PUBLIC,
-    ("GET", "/docs"): PUBLIC,
-    ("GET", "/problems/{slice}/{code}"): PUBLIC,
+    ("GET", "/openapi.json"): FREE,
+    ("GET", "/docs"): FREE,
+    ("GET", "/problems/{slice}/{code}"): FREE,
 }
 """Every route of the framework, by method and path."""
+
+
+def takes_key(method: str, need: Need) -> bool:
+    """Return whether requests of this method to a route of this need take an Idempotency-Key."""
+    return method not in READING and not need.by_content

@@ -22,9 +22,12 @@ from litestar.types import ASGIApp
 from tallystick.config import Settings
 from tallystick.db import Database
 from tallystick.http.app import Pages, create_app
-from tallystick.http.authorize import OPERATOR_KEY_FILE, load_authorizer
+from tallystick.http.authorize import OPERATOR_KEY_FILE, Authorizer, load_operator_sha256
+from tallystick.http.facts import NoChain
 from tallystick.http.push import PushDoor
 from tallystick.http.services import Services
+from tallystick.identity.human_proofs import HumanProofRules
+from tallystick.identity.verifiers import ChainFacts, load_verifiers
 from tallystick.outbox import EventNotifier
 from tallystick.publish import Publisher
 from tallystick.seal.logs import KeyRing
@@ -39,9 +42,13 @@ his next one nor takes his answer is left.
 logger = structlog.get_logger(__name__)
 
 
-def serve(settings: Settings, *, pages: Pages | None = None) -> None:
+def serve(
+    settings: Settings, *, pages: Pages | None = None, facts: ChainFacts | None = None
+) -> None:
     """
     Serve HTTP at the host and port of *settings* until SIGTERM or SIGINT.
+
+    *facts* is what verifiers of human proofs may ask of chains; without it there are no nodes.
 
     Raises:
         KeyPermissionsError: The operator's key file is open to others.
@@ -62,7 +69,7 @@ def serve(settings: Settings, *, pages: Pages | None = None) -> None:
                     application="tallystick-http-reads",
                 )
             )
-        services = make_services(settings, database, read_database)
+        services = make_services(settings, database, read_database, facts=facts)
         app = create_app(services, pages=pages)
         # A stream of events goes on for as long as its reader stays: it must hear of the end.
         ending = services.notifier.begin_to_stop
@@ -70,13 +77,27 @@ def serve(settings: Settings, *, pages: Pages | None = None) -> None:
 
 
 def make_services(
-    settings: Settings, database: Database, read_database: Database | None = None
+    settings: Settings,
+    database: Database,
+    read_database: Database | None = None,
+    *,
+    facts: ChainFacts | None = None,
 ) -> Services:
-    """Return the slices over *database* as the handlers want them."""
+    """
+    Return the slices over *database* as the handlers want them.
+
+    Raises:
+        KeyPermissionsError: The operator's key file is open to others.
+        UnknownVerifierError: No installed package offers a verifier that *settings* names.
+    """
     publisher = Publisher(
         database, read_database=read_database, tile_cache_mb=settings.tile_cache_mb
     )
-    authorizer = load_authorizer(operator_key_path(settings))
+    authorizer = Authorizer(
+        database,
+        load_operator_sha256(operator_key_path(settings)),
+        trusted_proxies=settings.trusted_proxies,
+    )
     return Services(
         database=database,
         publisher=publisher,
@@ -85,6 +106,8 @@ def make_services(
         notifier=EventNotifier(database),
         door=PushDoor(database, publisher, authorizer, max_backlog=settings.max_backlog),
         origin_prefix=settings.origins,
+        proof_rules=HumanProofRules(load_verifiers(settings.identity_verifiers), settings.base_url),
+        facts=facts or NoChain(),
     )
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from tallystick.db import Database
 from tallystick.http.authorize import Authorizer
 from tallystick.http.push import PushDoor
+from tallystick.identity.human_proofs import HumanProofRules
+from tallystick.identity.verifiers import ChainFacts
 from tallystick.outbox import EventNotifier
 from tallystick.publish import Publisher
 from tallystick.seal.logs import KeyRing
@@ -23,3 +25,5 @@ class Services:
     notifier: EventNotifier
     door: PushDoor
     origin_prefix: str
+    proof_rules: HumanProofRules
+    facts: ChainFacts

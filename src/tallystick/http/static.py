@@ -17,7 +17,7 @@ from typing import Any, Final
 from litestar.types import Receive, Scope, Send
 
 from tallystick.errors import Error
-from tallystick.http.authorize import Authorizer, check_need
+from tallystick.http.authorize import Authorizer
 from tallystick.http.errors import MethodNotAllowedError, RouteNotFoundError
 from tallystick.http.problems import MEDIA_TYPE, Problem, problem_of
 from tallystick.http.scopes import STATIC_NEEDS, Need
@@ -103,22 +103,20 @@ class StaticTree:
         headers = dict(scope["headers"])
         method: str = scope["method"]  # type: ignore[typeddict-item]
         try:
-            answer = await self._answer(target, method, headers)
+            answer = await self._answer(target, method, headers, scope)
         except Error as error:
             answer = problem_answer(error)
         await respond(send, answer, with_body=method != "HEAD")
 
     async def _answer(
-        self, target: StaticTarget, method: str, headers: Mapping[bytes, bytes]
+        self, target: StaticTarget, method: str, headers: Mapping[bytes, bytes], scope: Scope
     ) -> Answer:
         if method == "OPTIONS":
             return Answer(HTTPStatus.NO_CONTENT, PREFLIGHT, b"")
         if method not in {"GET", "HEAD"}:
             raise MethodNotAllowedError
         head = self._publisher.published_head(target.log_name)
-        sent = headers.get(b"authorization")
-        principal = self._authorizer.authenticate(None if sent is None else sent.decode("latin-1"))
-        check_need(target.need, principal, head)
+        await self._authorizer.admit(scope, target.need, head)
         if target.route == CHECKPOINT_ROUTE:
             return checkpoint_answer(head, headers.get(b"if-none-match", b""))
         if target.route == TILE_ROUTE:

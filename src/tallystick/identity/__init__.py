@@ -19,7 +19,14 @@ from tallystick.identity.api_keys import (
     list_tiers,
 )
 from tallystick.identity.changes import UNCHANGED, Unchanged
-from tallystick.identity.human_proofs import HumanProofRepository
+from tallystick.identity.human_proofs import (
+    HumanProof,
+    HumanProofRepository,
+    HumanProofRules,
+    NewProof,
+    ProofRefused,
+    VerificationScore,
+)
 from tallystick.identity.key_text import prefix_of
 from tallystick.identity.paging import Page
 from tallystick.identity.scopes import SCOPES, SLICE_OF_SCOPE, Scope
@@ -32,6 +39,14 @@ from tallystick.identity.users import (
     UserId,
     UserRepository,
 )
+from tallystick.identity.verifiers import (
+    ChainFacts,
+    Challenge,
+    HumanProofVerifier,
+    Submission,
+    load_verifiers,
+    parse_submission,
+)
 
 __all__ = [
     "ANONYMOUS",
@@ -42,25 +57,36 @@ __all__ = [
     "APIKeyRepository",
     "Admission",
     "ApiKey",
+    "ChainFacts",
+    "Challenge",
     "ClientType",
     "DayUsage",
+    "HumanProof",
     "HumanProofRepository",
+    "HumanProofRules",
+    "HumanProofVerifier",
     "IssuedKey",
     "KeyId",
     "KeyUsage",
+    "NewProof",
     "NewUser",
     "Page",
+    "ProofRefused",
     "RiskChange",
     "RiskEntry",
     "Scope",
+    "Submission",
     "Tier",
     "Unchanged",
     "User",
     "UserId",
     "UserRepository",
+    "VerificationScore",
     "admit",
     "admit_anonymous",
     "get_tier",
     "list_tiers",
+    "load_verifiers",
+    "parse_submission",
     "prefix_of",
 ]

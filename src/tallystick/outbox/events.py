@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NewType
 
@@ -120,6 +120,35 @@ def emit(
     check_topics([topic])
     written = check_event(key=key, payload=payload)
     return EventId(store.insert_event(tx, topic=topic, key=key, user_id=user_id, payload=written))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewEvent:
+    """An event that is to be written; its parts are those of `emit`."""
+
+    topic: str
+    key: str
+    payload: Mapping[str, Any]
+    user_id: str | None = None
+
+
+def emit_many(tx: Transaction, events: Sequence[NewEvent]) -> None:
+    """
+    Write *events* in the caller's transaction, in their order and by one statement.
+
+    Raises:
+        UnknownTopicError, InvalidEventError: As `emit`; then none is written.
+    """
+    check_topics({event.topic for event in events})
+    payloads = [check_event(key=event.key, payload=event.payload) for event in events]
+    if events:
+        store.insert_events(
+            tx,
+            topics=[event.topic for event in events],
+            keys=[event.key for event in events],
+            user_ids=[event.user_id for event in events],
+            payloads=payloads,
+        )
 
 
 def check_event(*, key: str, payload: Mapping[str, Any]) -> str:

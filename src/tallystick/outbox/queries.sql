@@ -3,6 +3,14 @@
 INSERT INTO tally.outbox_events (topic, key, user_id, payload)
 VALUES (%(topic)s, %(key)s, %(user_id)s, %(payload)s::jsonb) RETURNING event_id;
 
+-- name: insert_events
+-- Writes events in their order in the transaction of their fact; they have no positions yet.
+INSERT INTO tally.outbox_events (topic, key, user_id, payload)
+SELECT i.topic, i.key, i.user_id, i.payload::jsonb
+FROM unnest(%(topics)s::text[], %(keys)s::text[], %(user_ids)s::text[], %(payloads)s::text[])
+  WITH ORDINALITY AS i (topic, key, user_id, payload, place)
+ORDER BY i.place;
+
 -- name: newest_position
 -- The position that was given last; cursors remember it where an operator removed events.
 SELECT greatest(

@@ -22,6 +22,7 @@ class Queries:
     """The statements of `queries.sql`."""
 
     insert_event: Query
+    insert_events: Query
     newest_position: Query
     read_events: Query
     take_lock: Query
@@ -105,6 +106,24 @@ def insert_event(
     """Write an event whose payload is the JSON *payload*; return its event_id."""
     values = {"topic": topic, "key": key, "user_id": user_id, "payload": payload}
     return int(tx.value(SQL.insert_event, values))
+
+
+def insert_events(
+    tx: Transaction,
+    *,
+    topics: Sequence[str],
+    keys: Sequence[str],
+    user_ids: Sequence[str | None],
+    payloads: Sequence[str],
+) -> None:
+    """Write one event for each place of the sequences, whose payloads are JSON, in their order."""
+    values = {
+        "topics": list(topics),
+        "keys": list(keys),
+        "user_ids": list(user_ids),
+        "payloads": list(payloads),
+    }
+    tx.execute(SQL.insert_events, values)
 
 
 def newest_position(tx: Transaction) -> int:

@@ -31,11 +31,18 @@ logger = structlog.get_logger(__name__)
 
 
 class Child:
-    """One part of Tallystick as a process: `python -m tallystick <arguments>`."""
+    """One part of Tallystick as a process: `python -m <module> <arguments>`."""
 
-    def __init__(self, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        module: str = "tallystick",
+    ) -> None:
         self.name = name
-        self._command = [sys.executable, "-m", "tallystick", *arguments]
+        self._command = [sys.executable, "-m", module, *arguments]
         self._environment = dict(environment)
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0

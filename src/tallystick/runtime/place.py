@@ -5,6 +5,7 @@ Where one Tallystick lives: its database, its keys, its files (log.md, section 6
     <data>/keys/           private keys, unless key_dir says otherwise
     <data>/operator.key    the operator's API key, mode 0600
     <data>/database.url    how `psql` reaches the embedded server, mode 0600
+    <data>/devchain/       the dev chain's journal, and where it answers (runtime/devchain)
 """
 
 from __future__ import annotations

@@ -119,3 +119,7 @@ SELECT EXISTS (SELECT FROM tally.capture AS c
 SELECT current_setting('wal_level'), r.rolname::text, r.rolsuper OR r.rolreplication,
        EXISTS (SELECT FROM pg_publication AS p WHERE p.pubname = 'tally'), current_setting('max_slot_wal_keep_size') = '-1'
 FROM pg_roles AS r WHERE r.rolname = current_user
+
+-- name: purposes
+-- What accounts are for: each purpose that a type of transaction has.
+SELECT DISTINCT t.purpose FROM tally.blockchain_transaction_types AS t ORDER BY t.purpose

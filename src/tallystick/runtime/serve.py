@@ -6,19 +6,22 @@ The two do not know each other; this is the one place that knows both.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 from litestar.types import ASGIApp
 
 from tallystick.config import Settings
 from tallystick.db import Database
 from tallystick.errors import Error
-from tallystick.http import Pages
+from tallystick.http import Authorizer, Pages, Services
 from tallystick.http import serve as serve_http
-from tallystick.publish import Publisher
+from tallystick.http.credentials import COOKIE, check_origin
+from tallystick.http.problems import status_of
+from tallystick.http.scopes import FREE
 from tallystick.runtime.house import origin_prefix
+from tallystick.runtime.human_proofs import open_facts
 from tallystick.runtime.place import database_url
-from tallystick.web import is_page, make_explorer
+from tallystick.web import Visitor, is_page, make_explorer
 
 
 def serve(settings: Settings) -> None:
@@ -36,13 +39,46 @@ def serve(settings: Settings) -> None:
         with Database(url, pool_size=1) as database, database.transaction(read_only=True) as tx:
             prefix = origin_prefix(tx, settings)
     resolved = settings.model_copy(update={"database_url": url, "origin_prefix": prefix})
-    serve_http(resolved, pages=Pages(is_page, make_pages))
+    with open_facts(resolved, url) as facts:
+        serve_http(resolved, pages=Pages(is_page, make_pages), facts=facts)
 
 
-def make_pages(
-    publisher: Publisher,
-    is_operator: Callable[[str], bool],
-    status_of: Callable[[Error], int],
-) -> ASGIApp:
+class PagesHost:
+    """What the pages must agree on with the API beside them."""
+
+    cookie = COOKIE
+
+    def __init__(self, authorizer: Authorizer) -> None:
+        self._authorizer = authorizer
+
+    async def visit(self, scope: Any) -> Visitor:
+        """
+        Return who makes the request; a key pays for a page as for any request.
+
+        Raises:
+            Error: As `Authorizer.admit`, but that no scope is needed yet.
+        """
+        principal = await self._authorizer.admit(scope, FREE)
+        if principal is None:
+            return Visitor()
+        return Visitor(principal.scopes, principal.user_id, is_signed_in=True)
+
+    def check_origin(self, scope: Any) -> None:
+        """
+        Check that a form was sent from one of our pages.
+
+        Raises:
+            ForeignOriginError: It was not, or nothing says so.
+        """
+        headers = dict(scope["headers"])
+        check_origin(headers.get(b"origin"), host=headers.get(b"host"))
+
+    def status_of(self, error: Error) -> int:
+        """Return the HTTP status of *error*."""
+        return status_of(type(error))
+
+
+def make_pages(services: Services) -> ASGIApp:
     """Return the explorer as the API wants it."""
-    return make_explorer(publisher, is_operator=is_operator, status_of=status_of)
+    host = PagesHost(services.authorizer)
+    return make_explorer(services.publisher, services.database, host)

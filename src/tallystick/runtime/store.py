@@ -34,6 +34,7 @@ class Queries:
     last_waiting: Query
     is_waiting: Query
     wal_facts: Query
+    purposes: Query
 
 
 SQL = load_queries(Queries, __package__)
@@ -258,3 +259,8 @@ def last_waiting(tx: Transaction, log_name: str) -> int | None:
 def is_waiting(tx: Transaction, log_name: str, *, seq: int) -> bool:
     """Return whether anything of the log's queue up to *seq* is still unsealed."""
     return bool(tx.value(SQL.is_waiting, {"log_name": log_name, "seq": seq}))
+
+
+def read_purposes(tx: Transaction) -> list[str]:
+    """Return what accounts of networks are for, sorted."""
+    return tx.values(SQL.purposes)

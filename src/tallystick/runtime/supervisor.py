@@ -5,7 +5,8 @@
     ├── postgres           the embedded server, unless a database is set
     ├── watchdog           ends postgres when the supervisor is gone
     ├── tally worker       seals, checks sources, delivers events
-    └── tally serve        HTTP and pages
+    ├── tally serve        HTTP and pages
+    └── dev chain          an EVM (chain.md, section 4.5), once HTTP answers
 
 The supervisor does no work of its own: it starts, looks, restarts with back-off and ends. The
 workers go first and the database last. Nothing of the tree outlives it, not even `kill -9`.
@@ -36,6 +37,7 @@ from tallystick.db import Database, Transaction
 from tallystick.errors import Error
 from tallystick.runtime import store, watchdog
 from tallystick.runtime.children import Child
+from tallystick.runtime.devchain.place import DevChain, format_endpoints, plan_dev_chain
 from tallystick.runtime.errors import AddressInUseError, StartTimeoutError
 from tallystick.runtime.house import initialise, origin_prefix
 from tallystick.runtime.place import (
@@ -67,6 +69,8 @@ class Running:
     operator_key: Path
     database_file: Path | None
     """Holds the URL of the embedded server; None where a database was set."""
+    dev_chain: str | None = None
+    """Where the dev chain answers JSON-RPC; None where none is run."""
 
 
 class Supervisor:
@@ -115,7 +119,8 @@ class Supervisor:
         initialise(settings, url)
         with Database(url, pool_size=1) as database, database.transaction(read_only=True) as tx:
             prefix = origin_prefix(tx, settings)
-        environment = child_environment(settings, prefix=prefix)
+        dev_chain = plan_dev_chain(settings)
+        environment = child_environment(settings, prefix=prefix, dev_chain=dev_chain)
         self._children = [
             Child("worker", ["worker", "--supervised"], environment),
             Child("serve", ["serve", "--supervised"], environment),
@@ -123,13 +128,22 @@ class Supervisor:
         for child in self._children:
             child.start()
         self._wait_until_served()
+        if dev_chain is not None and not self._stop.is_set():
+            # After the rest: nobody who waits for HTTP waits for an EVM.
+            self._start_dev_chain(dev_chain, environment)
         return Running(
             url=f"http://{settings.host}:{settings.port}",
             data_dir=settings.data_dir.absolute(),
             key_dir=settings.keys.absolute(),
             operator_key=operator_key_path(settings),
             database_file=url_file,
+            dev_chain=None if dev_chain is None else dev_chain.url,
         )
+
+    def _start_dev_chain(self, dev_chain: DevChain, environment: dict[str, str]) -> None:
+        child = Child("devchain", dev_chain.arguments, environment, module=dev_chain.module)
+        self._children.append(child)
+        child.start()
 
     def _start_server(self) -> None:
         """Start the embedded server, its watchdog and, the first time, its database."""
@@ -223,7 +237,9 @@ class Supervisor:
                 signal.signal(number, handler)
 
 
-def child_environment(settings: Settings, *, prefix: str) -> dict[str, str]:
+def child_environment(
+    settings: Settings, *, prefix: str, dev_chain: DevChain | None = None
+) -> dict[str, str]:
     """Return what tells a child the same settings; the password stays in its file."""
     measures = settings.data_dir.absolute() / "metrics"
     # What an earlier run counted is not this one's.
@@ -242,6 +258,8 @@ def child_environment(settings: Settings, *, prefix: str) -> dict[str, str]:
     }
     if settings.database_url is not None:
         given["TALLY_DATABASE_URL"] = settings.database_url
+    if dev_chain is not None:
+        given["TALLY_CHAIN_ENDPOINTS"] = format_endpoints(settings, dev_chain)
     return {**os.environ, **given}
 
 

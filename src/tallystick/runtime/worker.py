@@ -22,6 +22,7 @@ from tallystick.db import Database
 from tallystick.db.migrate import check_migrated
 from tallystick.errors import Error
 from tallystick.outbox import OutboxSettings, SinkSettings, run_outbox
+from tallystick.runtime.chain import chain_duties
 from tallystick.runtime.heads import run_heads
 from tallystick.runtime.house import origin_prefix
 from tallystick.runtime.indexing import run_indexes
@@ -85,6 +86,7 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
             "indexes": lambda: run_indexes(database, stop),
             "heads": lambda: run_heads(database, stop),
             "outbox": lambda: run_outbox(database, stop, outbox),
+            **chain_duties(database, settings, stop),
         }
         logger.info("worker.started", pid=os.getpid(), process="worker")
         run_duties(duties, stop)

@@ -3,6 +3,7 @@ Errors of the explorer.
 
     Error
     ├── SignInNeededError      a page is not open, and nobody who may see it asked
+    ├── AccessDeniedError      whoever asked is signed in, and may not see this
     ├── PageRequestError       a parameter of a page does not parse
     └── PageFailedError        a defect of ours
 """
@@ -13,9 +14,15 @@ from tallystick.errors import Error, Kind
 
 
 class SignInNeededError(Error):
-    """This page is not public; sign in with the operator's key as password."""
+    """This page is not public; sign in with a key."""
 
     kind = Kind.UNAUTHENTICATED
+
+
+class AccessDeniedError(Error):
+    """The key that you signed in with does not open this page."""
+
+    kind = Kind.FORBIDDEN
 
 
 class PageRequestError(Error):

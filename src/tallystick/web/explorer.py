@@ -2,31 +2,34 @@
 The explorer: one ASGI application of pages that read, and nothing else (log.md, section 6.4).
 
 It stands beside the HTTP API and does not know it. Whoever serves both asks `is_page` which
-of them a request is for, and gives the explorer what they must agree on: who the operator is,
-and which status an error has.
+of them a request is for, and is the explorer's `Host`, in what both must agree on. The one
+thing that a page keeps is a visitor's key, in his own browser (identity.md, section 6).
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 import structlog
-from litestar import Litestar, Request, Response, get
+from litestar import Litestar, Request, Response, get, post
+from litestar.connection import ASGIConnection
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
+from tallystick.db import Database
 from tallystick.errors import Error
 from tallystick.publish import Publisher
-from tallystick.web.access import CHALLENGE, Visitor, key_in
+from tallystick.web.access import Host, Visitor, cookie_of
 from tallystick.web.audits import audit_page
 from tallystick.web.errors import PageFailedError, PageRequestError, SignInNeededError
 from tallystick.web.pages import entry_page, log_page, logs_page, rows_page
 from tallystick.web.particulars import history_of
+from tallystick.web.people import keys_page, proofs_page, user_page
 from tallystick.web.render import (
     HEADERS,
     HTML,
@@ -42,18 +45,34 @@ from tallystick.web.witness import witness_page
 
 MAX_KEY_COLUMNS: Final = 32
 """PostgreSQL's own limit of columns in an index."""
+SEE_OTHER: Final = 303
 UNAUTHORIZED: Final = 401
 INTERNAL_ERROR: Final = 500
 OWN_PAGE: Final = re.compile(
-    r"/|/sign-in/?|/static/explorer\.css|/witness/?|/logs/[^/]+(/audit)?/?"
+    r"/|/login/?|/static/explorer\.css|/witness/?|/logs/[^/]+(/audit)?/?|/users/[^/]+/?|/api-keys/?"
+    r"|/human-proofs/?"
 )
+FORM: Final = re.compile(r"/log(in|out)/?")
+MAX_FORM_BYTES: Final = 1000
+"""A key has 64 characters."""
 SHARED_PAGE: Final = re.compile(r"/logs/[^/]+/(rows|history|entries/[0-9]+)/?")
 """Addresses at which the API answers programs, and the explorer people."""
 
 AnyRequest = Request[Any, Any, Any]
-VisitorOf = Callable[[AnyRequest], Visitor]
+WITHOUT_KEY: Final = frozenset({"/login", "/logout", "/static/explorer.css"})
+"""Answered whoever asks: with a key that is good no more one must be able to sign in anew."""
+KEY_TEXT: Final = re.compile(r"[A-Za-z0-9_]{1,200}")
+"""What may stand in a cookie as it is."""
 
 logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LoginPage:
+    """The form that takes a key: where it is sent, and in which field."""
+
+    action: str
+    field: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +88,8 @@ class Problem:
 
 def is_page(scope: Mapping[str, Any]) -> bool:
     """Return whether a request is for the explorer, and not for the API beside it."""
+    if scope["type"] == "http" and scope["method"] == "POST":
+        return FORM.fullmatch(scope["path"]) is not None
     if scope["type"] != "http" or scope["method"] != "GET":
         return False
     if OWN_PAGE.fullmatch(scope["path"]):
@@ -79,31 +100,25 @@ def is_page(scope: Mapping[str, Any]) -> bool:
     return prefers_html(headers.get(b"accept", b"").decode("latin-1"), by_default=False)
 
 
-def make_explorer(
-    publisher: Publisher,
-    *,
-    is_operator: Callable[[str], bool],
-    status_of: Callable[[Error], int],
-) -> Litestar:
-    """
-    Return the explorer over *publisher*, which the caller starts and stops.
+def make_explorer(publisher: Publisher, database: Database, host: Host) -> Litestar:
+    """Return the explorer over *publisher*, which the caller starts and stops, and *database*."""
 
-    *is_operator* says whether a key opens private logs, *status_of* which HTTP status an
-    error has.
-    """
-
-    def visitor_of(request: AnyRequest) -> Visitor:
-        key = key_in(request.headers.get("authorization"))
-        return Visitor(is_operator=key is not None and is_operator(key))
+    async def see_visitor(connection: ASGIConnection[Any, Any, Any, Any], _: object) -> None:
+        # Before the handler and off its thread: a key is admitted by a call to the database.
+        if connection.url.path not in WITHOUT_KEY:
+            connection.state.visitor = await host.visit(connection.scope)
 
     def tell_error(request: AnyRequest, error: Error) -> Response[bytes]:
-        return tell(request, error, status_of(error))
+        return tell(request, error, host.status_of(error))
 
     return Litestar(
         route_handlers=[
-            *routes_of_house(publisher, visitor_of),
-            *routes_of_logs(publisher, visitor_of),
+            *routes_of_house(publisher),
+            *routes_of_people(database),
+            *routes_of_logs(publisher),
+            *routes_of_login(host),
         ],
+        guards=[see_visitor],
         exception_handlers={
             Error: tell_error,
             HTTPException: tell_framework_error,
@@ -114,7 +129,13 @@ def make_explorer(
     )
 
 
-def routes_of_house(publisher: Publisher, visitor_of: VisitorOf) -> list[HTTPRouteHandler]:
+def visitor_of(request: AnyRequest) -> Visitor:
+    """Return who asks for a page."""
+    visitor: Visitor = request.state.visitor
+    return visitor
+
+
+def routes_of_house(publisher: Publisher) -> list[HTTPRouteHandler]:
     """Return the pages that are of no log."""
 
     @get("/", sync_to_thread=True)
@@ -127,22 +148,73 @@ def routes_of_house(publisher: Publisher, visitor_of: VisitorOf) -> list[HTTPRou
         page = witness_page(publisher, visitor_of(request), after=after)
         return answer(request, "witness.html", page)
 
-    @get("/sign-in", sync_to_thread=True)
-    def sign_in(request: AnyRequest) -> Response[bytes]:
-        if not visitor_of(request).is_operator:
-            raise SignInNeededError
-        return Response(b"", status_code=303, headers={**HEADERS, "Location": "/"})
-
     @get("/static/explorer.css", sync_to_thread=False)
     def show_style() -> Response[bytes]:
         # An hour old, it may be of the version before; the pages are readable with either.
         headers = {**HEADERS, "Cache-Control": "public, max-age=3600"}
         return Response(style_sheet(), media_type="text/css", headers=headers)
 
-    return [show_logs, show_witness, sign_in, show_style]
+    return [show_logs, show_witness, show_style]
 
 
-def routes_of_logs(publisher: Publisher, visitor_of: VisitorOf) -> list[HTTPRouteHandler]:
+def routes_of_people(database: Database) -> list[HTTPRouteHandler]:
+    """Return the pages of users, keys and human proofs."""
+
+    @get("/users/{user_id:str}", sync_to_thread=True)
+    def show_user(request: AnyRequest) -> Response[bytes]:
+        page = user_page(database, visitor_of(request), request.path_params["user_id"])
+        return answer(request, "user.html", page)
+
+    @get("/api-keys", sync_to_thread=True)
+    def show_keys(request: AnyRequest) -> Response[bytes]:
+        asked, visitor = request.query_params, visitor_of(request)
+        page = keys_page(database, visitor, user_id=asked.get("user"), after=asked.get("after"))
+        return answer(request, "api_keys.html", page)
+
+    @get("/human-proofs", sync_to_thread=True)
+    def show_proofs(request: AnyRequest) -> Response[bytes]:
+        asked, visitor = request.query_params, visitor_of(request)
+        page = proofs_page(database, visitor, user_id=asked.get("user"), after=asked.get("after"))
+        return answer(request, "human_proofs.html", page)
+
+    return [show_user, show_keys, show_proofs]
+
+
+def routes_of_login(host: Host) -> list[HTTPRouteHandler]:
+    """Return the page that takes a key, and what keeps and forgets it."""
+
+    @get("/login", sync_to_thread=False)
+    def ask_key(request: AnyRequest) -> Response[bytes]:
+        return answer(request, "login.html", LoginPage(action="/login", field="key"))
+
+    @post("/login", request_max_body_size=MAX_FORM_BYTES)
+    async def take_key(request: AnyRequest) -> Response[bytes]:
+        host.check_origin(request.scope)
+        key = (await request.form()).get("key", "")
+        if not isinstance(key, str) or not KEY_TEXT.fullmatch(key):
+            raise SignInNeededError("this is no key")
+        # Asked as any request with it would be, so that it is refused and charged like one.
+        as_bearer = (b"authorization", b"Bearer " + key.encode())
+        await host.visit({**request.scope, "headers": [as_bearer]})
+        return keep(request, host, key)
+
+    @post("/logout", sync_to_thread=False)
+    def forget_key(request: AnyRequest) -> Response[bytes]:
+        host.check_origin(request.scope)
+        return keep(request, host, "")
+
+    return [ask_key, take_key, forget_key]
+
+
+def keep(request: AnyRequest, host: Host, key: str) -> Response[bytes]:
+    """Return the answer that lets the browser keep *key* and leads to the first page."""
+    name = request.headers.get("host", "")
+    cookie = cookie_of(host.cookie, key, scheme=request.url.scheme, host=name)
+    headers = {**HEADERS, "Location": "/", "Set-Cookie": cookie, "Cache-Control": "no-store"}
+    return Response(b"", status_code=SEE_OTHER, headers=headers)
+
+
+def routes_of_logs(publisher: Publisher) -> list[HTTPRouteHandler]:
     """Return the pages of a log."""
 
     @get("/logs/{log_name:str}", sync_to_thread=True)
@@ -207,7 +279,7 @@ def tell(request: AnyRequest, error: Error, status: int) -> Response[bytes]:
     )
     headers = {**HEADERS, "Cache-Control": "no-store"}
     if status == UNAUTHORIZED:
-        headers["WWW-Authenticate"] = CHALLENGE
+        headers["WWW-Authenticate"] = "Bearer"
     as_html = prefers_html(request.headers.get("accept"), by_default=True)
     return Response(
         render_html("problem.html", problem) if as_html else render_json(problem),

@@ -30,9 +30,13 @@ class Growth:
     height: int = HEIGHT
 
 
-def draw_growth(checkpoints: Sequence[tuple[datetime.datetime, int]]) -> Growth | None:
+def draw_growth(
+    checkpoints: Sequence[tuple[datetime.datetime, int]], *, top: int | None = None
+) -> Growth | None:
     """
     Return the line of (time, size), oldest first; None where one point is no line.
+
+    *top* is the size at the upper edge, where it is not the greatest.
 
     Times may stand still or step back, as clocks do: the picture then shows it.
     """
@@ -41,7 +45,7 @@ def draw_growth(checkpoints: Sequence[tuple[datetime.datetime, int]]) -> Growth 
     times = [at.timestamp() for at, _ in checkpoints]
     sizes = [size for _, size in checkpoints]
     start, span = min(times), (max(times) - min(times)) or 1.0
-    top = max(sizes) or 1
+    top = top or max(sizes) or 1
     points: list[str] = []
     last_y = float(HEIGHT)
     for at, size in zip(times, sizes, strict=True):

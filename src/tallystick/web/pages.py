@@ -170,7 +170,7 @@ def logs_page(publisher: Publisher, visitor: Visitor) -> LogsPage:
     """Return the logs that *visitor* may see, by name."""
     heads = publisher.heads.by_name
     shown = [heads[name] for name in sorted(heads) if visitor.may_see(heads[name])]
-    return LogsPage([_log_line(head) for head in shown], only_open=not visitor.is_operator)
+    return LogsPage([_log_line(head) for head in shown], only_open=not visitor.sees_private_logs)
 
 
 def log_page(publisher: Publisher, visitor: Visitor, log_name: str) -> LogPage:
@@ -196,7 +196,7 @@ def log_page(publisher: Publisher, visitor: Visitor, log_name: str) -> LogPage:
         keys=key_lines(publisher, head),
         key_map=key_map_line(publisher, head) if visitor.may_read(head) else None,
         shows_rows=visitor.may_read(head),
-        shows_audits=visitor.is_operator,
+        shows_audits=visitor.may_audit,
     )
 
 

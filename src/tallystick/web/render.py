@@ -25,7 +25,8 @@ HEADERS: Final = {
         " frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    # Not `no-referrer`, with which a browser sends our own forms with the origin `null`.
+    "Referrer-Policy": "same-origin",
     "Cache-Control": "no-cache",
     "Vary": "Accept, Authorization",
 }

@@ -70,9 +70,9 @@ def witness_page(
         name=None if key is None else key.name,
         vkey=None if key is None else key.vkey,
         submission_prefix=SUBMISSION_PREFIX,
-        logs=[_watched_line(log, shows_contact=visitor.is_operator) for log in shown],
+        logs=[_watched_line(log, shows_contact=visitor.is_admin) for log in shown],
         next=shown[-1].origin if len(found) > WATCHED else None,
-        only_open=not visitor.is_operator,
+        only_open=not visitor.is_admin,
     )
 
 

@@ -24,7 +24,7 @@ from tallystick.chain.evidence import inclusion_evidence
 from tallystick.chain.evidence.answers import read_header, read_receipts
 from tallystick.chain.node import Node
 from tallystick.chain.values import DEV_CHAIN_ID
-from tallystick.record import format_header, keccak256
+from tallystick.record import format_header, keccak256, parse_receipt
 from tallystick.verify import check_inclusion_evidence
 from tests.support.devchain import KINDS as NODES
 from tests.support.devchain import running_devchain, running_node
@@ -227,6 +227,34 @@ def test_the_event_stands_in_the_evidence(chain):
     assert (ANCHORED, (2).to_bytes(32, "big"), bytes(32), bytes(12) + sender) == log.topics
     assert (7).to_bytes(32, "big") == log.data
     assert log.address == chain.evidence("deployment").contract_address
+
+
+def type_of_evidence(node, transaction, **blobs):
+    """Send a transaction by the first account of a new node; return its proven type."""
+    key = node.accounts[0].key
+    common = {"nonce": 0, "chainId": node.chain_id, "gas": 200_000, "value": 0}
+    fields = {**common, **FEES[2], "to": Account.from_key(key).address, **transaction}
+    signed = Account.sign_transaction(fields, key, **blobs)
+    sent = node.rpc("eth_sendRawTransaction", "0x" + bytes(signed.raw_transaction).hex())
+    with Node(node.chain_id, [node.url]) as client:
+        return parse_receipt(inclusion_evidence(client, sent).receipt_rlp).type
+
+
+def test_a_transaction_that_sets_code():
+    """Evidence of type 4, by which an account takes a contract's code, passes the check."""
+    with running_node("anvil") as node:
+        signer = Account.from_key(node.accounts[1].key)
+        grant = {"chainId": node.chain_id, "address": "0x" + "11" * 20, "nonce": 0}
+        granted = [signer.sign_authorization(grant)]
+        assert 4 == type_of_evidence(node, {"type": 4, "authorizationList": granted})
+
+
+@pytest.mark.slow
+def test_a_transaction_with_blobs():
+    """Evidence of type 3, which carries blobs, passes the check."""
+    with running_node("anvil") as node:
+        fields = {"type": 3, "maxFeePerBlobGas": 10**10}
+        assert 3 == type_of_evidence(node, fields, blobs=[bytes(131_072)])
 
 
 def test_a_block_of_several_transactions(anvil):

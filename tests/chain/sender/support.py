@@ -70,6 +70,17 @@ class Desk:
         self.sender = AccountSender(self.database, node, self.signers.get("test"), account)
         self.watcher = Watcher(self.database, node, chain_id)
 
+    def restart_surroundings(self) -> None:
+        """Let the sender ask again for fees, balance and nonce, as it does each second."""
+        self.sender._surroundings = None
+
+    def sender_at(self, url: str) -> AccountSender:
+        """A sender for the account whose node is elsewhere."""
+        nodes = Nodes({self.anvil.chain_id: [SecretStr(url)]})
+        account = Account(self.anvil.chain_id, ACCOUNT.address, "test")
+        node = nodes.of(self.anvil.chain_id)
+        return AccountSender(self.database, node, self.signers.get("test"), account)
+
     def run(self, statement: str, *values: Any) -> None:
         """Run a statement as the superuser."""
         with psycopg.connect(self.url, autocommit=True) as connection:

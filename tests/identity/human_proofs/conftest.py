@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-from tallystick.db import Database, connect
+from tallystick.db import Database
 from tests.identity.human_proofs.support import ProofBench
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    """A pool on this test's database."""
-    with connect(database_url, pool_size=24) as pool:
-        yield pool
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import pytest
@@ -28,25 +27,11 @@ from tallystick.identity.human_proofs import (
 )
 from tallystick.identity.verifiers import Submission, load_verifiers
 from tests.identity.human_proofs.support import CHAIN
+from tests.identity.people import at_once
 from tests.support.verifiers import NoContract, UnsafeAcceptAllVerifier
 from tests.support.wallets import high_s_twin, wallet
 
 THREADS = 20
-
-
-def at_once(count, step):
-    """What *count* threads, let go at one moment, return or raise."""
-    gate = threading.Barrier(count)
-
-    def run(number):
-        gate.wait(30)
-        try:
-            return step(number)
-        except Error as error:
-            return error
-
-    with ThreadPoolExecutor(count) as threads:
-        return list(threads.map(run, range(count)))
 
 
 def test_who_names_no_verifier_accepts_nobody(bench):

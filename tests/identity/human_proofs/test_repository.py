@@ -25,6 +25,7 @@ from tallystick.identity.human_proofs import (
     NewProof,
     ProofRefused,
 )
+from tallystick.identity.paging import format_cursor
 from tallystick.identity.verifiers import Submission
 from tallystick.record import canonical, hash_human_proof, wallet_nullifier
 from tests.identity.human_proofs.support import CHAIN
@@ -303,12 +304,15 @@ def test_limits_of_pages(bench, limit):
     assert raised.value.field == "limit"
 
 
-@pytest.mark.parametrize("after", ["", "x", "!!", "W10", "WyJhIiwiYiJd", "WyJhIiwxXQ", "W1tbW1tb"])
+@pytest.mark.parametrize("after", ["", "x", "!!", "W10", "WyJhIiwxXQ", "W1tbW1tb"])
 def test_foreign_cursors(bench, after):
     """A cursor that is none of this list is refused by name."""
     with pytest.raises(InvalidValueError) as raised:
         bench.run(lambda repo: repo.list_by_user("alice", after=after))
     assert raised.value.field == "after"
+    foreign = format_cursor("a", "b")
+    with pytest.raises(InvalidValueError):
+        bench.run(lambda repo: repo.list_by_user("alice", after=foreign))
 
 
 def test_only_undecided_proofs_are_deleted(bench):

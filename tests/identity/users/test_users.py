@@ -248,7 +248,7 @@ def test_blacklist_and_back(database: Database) -> None:
 def test_a_deleted_user(database: Database) -> None:
     """Deletion hides a user and revokes his keys; wallet and name stay his."""
     user = make_user(database, username="alice")
-    key, _ = make_key(database, user)
+    make_key(database, user)
     with database.transaction() as tx:
         users = UserRepository(tx)
         assert users.delete(user.id, actor=SYSTEM)

@@ -30,6 +30,7 @@ class Bench:
             genesis=lambda: Genesis(DEV_CHAIN_ID, GENESIS_TIME, funds),
         )
         self.machine = Machine(self.journal)
+        self.is_open = True
 
     def ask(self, method: str, *parameters: Any) -> Any:
         """The result of a call."""
@@ -63,7 +64,9 @@ class Bench:
 
     def close(self) -> None:
         """Let the journal be opened anew."""
-        self.journal.close()
+        if self.is_open:
+            self.journal.close()
+        self.is_open = False
 
 
 def raw(machine: Machine, by: Any = OWNER, **fields: Any) -> str:

@@ -34,8 +34,9 @@ def compile_source(name: str, source: str) -> Artifact:
     """
     if importlib.util.find_spec("vyper") is None:
         raise CompilerMissingError
-    import vyper  # noqa: PLC0415 (a tool of developers, and its import takes its time)
-    from vyper.compiler.settings import Settings  # noqa: PLC0415 (as above)
+    # A tool of developers without types; its import takes its time.
+    import vyper  # type: ignore[import-untyped]  # noqa: PLC0415
+    from vyper.compiler.settings import Settings  # type: ignore[import-untyped]  # noqa: PLC0415
 
     wanted = ["abi", "devdoc", "bytecode", "bytecode_runtime"]
     try:

@@ -88,4 +88,7 @@ class DeploymentFollower:
             )
         except (CodeHashMismatchError, ArgumentsError) as error:
             logger.error("chain.contract_refused", process="watcher", error=error.code())  # noqa: TRY400 (one line)
-        tx.after_commit(lambda: self._codes.pop(place, None))
+        tx.after_commit(lambda: self._forget(place))
+
+    def _forget(self, place: Place) -> None:
+        self._codes.pop(place, None)

@@ -15,6 +15,7 @@ from tallystick.chain.contracts import store
 from tallystick.chain.contracts.abi import encode_deployment
 from tallystick.chain.contracts.artifacts import load_artifact
 from tallystick.chain.errors import CodeHashMismatchError, UnknownContractError
+from tallystick.chain.intents import send
 from tallystick.chain.values import ChainIntent, Contract, ContractId, TransactionId
 from tallystick.db import Transaction
 from tallystick.record import Address, ChainId, keccak256
@@ -50,8 +51,6 @@ def deploy(
         to=None,
         call_data=call_data,
     )
-    from tallystick.chain.intents import send  # noqa: PLC0415
-
     return send(tx, intent)
 
 

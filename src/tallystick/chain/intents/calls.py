@@ -25,6 +25,8 @@ MAX_KNOWN: Final = 10_000
 """Addresses that one process remembers; beyond them it forgets all and asks again."""
 
 Place = tuple[ChainId, Address]
+Known = tuple[str, int, str, ChainId, Address]
+"""A place as one database knows it: host, port and name stand before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +98,15 @@ class CallInterfaces:
 
     def __init__(self, read: ReadInterfaces) -> None:
         self._read = read
-        self._known: dict[Place, CallDecoder] = {}
-        self._unknown: dict[Place, float] = {}
+        self._known: dict[Known, CallDecoder] = {}
+        self._unknown: dict[Known, float] = {}
         self._lock = threading.Lock()
 
     def describe(
         self, tx: Transaction, calls: Sequence[tuple[ChainId, Address | None, bytes]]
     ) -> list[DecodedCall | None]:
         """Return what each of *calls*, (network, receiver, call data), means; None: unknown."""
-        wanted = {(chain_id, to) for chain_id, to, _ in calls if to is not None}
-        known = self._learn(tx, wanted)
+        known = self._learn(tx, {(chain_id, to) for chain_id, to, _ in calls if to is not None})
         return [
             None
             if to is None or (decoder := known.get((chain_id, to))) is None
@@ -113,25 +114,31 @@ class CallInterfaces:
             for chain_id, to, data in calls
         ]
 
-    def _learn(self, tx: Transaction, wanted: set[Place]) -> dict[Place, CallDecoder]:
+    def _learn(self, tx: Transaction, places: set[Place]) -> dict[Place, CallDecoder]:
+        """Return what is registered at *places*, asking for those that were not met yet."""
+        info = tx.connection.info
+        wanted = {place: (info.host, info.port, info.dbname, *place) for place in places}
         now = time.monotonic()
         with self._lock:
-            missing = [
-                place
-                for place in wanted
-                if place not in self._known
-                and now - self._unknown.get(place, -UNKNOWN_SECONDS) >= UNKNOWN_SECONDS
-            ]
+            missing = [place for place, known in wanted.items() if self._is_due(known, now)]
         found = self._read(tx, missing) if missing else ()
         with self._lock:
             if len(self._known) + len(self._unknown) > MAX_KNOWN:
                 self._known.clear()
                 self._unknown.clear()
-            self._unknown.update(dict.fromkeys(missing, now))
+            self._unknown.update({wanted[place]: now for place in missing})
             for each in found:
-                self._known[each.chain_id, each.address] = CallDecoder(each.abi)
-                self._unknown.pop((each.chain_id, each.address), None)
-            return {place: self._known[place] for place in wanted if place in self._known}
+                known = wanted[each.chain_id, each.address]
+                self._known[known] = CallDecoder(each.abi)
+                self._unknown.pop(known, None)
+            return {
+                place: self._known[known] for place, known in wanted.items() if known in self._known
+            }
+
+    def _is_due(self, known: Known, now: float) -> bool:
+        """Whether the database has to be asked for this place (again)."""
+        looked_at = self._unknown.get(known, -UNKNOWN_SECONDS)
+        return known not in self._known and now - looked_at >= UNKNOWN_SECONDS
 
 
 def read_function(entry: Mapping[str, Any]) -> Function:

@@ -134,6 +134,7 @@ def parse_url(url: str, number: int) -> httpx.URL:
     """
     try:
         parsed = httpx.URL(url)
+        urlsplit(url)
     except (httpx.InvalidURL, TypeError, ValueError):
         parsed = None
     if parsed is None or parsed.scheme not in {"http", "https"} or not parsed.host:

@@ -17,6 +17,13 @@ from tallystick.chain.errors import (
     NodeRefusedError,
     UnknownTransactionError,
 )
+from tallystick.chain.node.blocks import (
+    parse_20_bytes,
+    parse_hash,
+    parse_header,
+    parse_number,
+    parse_receipt,
+)
 from tallystick.chain.node.client import Call, Node
 from tallystick.chain.node.encoding import (
     format_data,
@@ -28,13 +35,6 @@ from tallystick.chain.node.encoding import (
 from tallystick.chain.node.nodes import Nodes
 from tallystick.chain.node.refusals import Refusal, classify, decode_reason, revert_data
 from tallystick.chain.values import ZERO_ADDRESS, SeenTransaction
-from tallystick.chain.node.blocks import (
-    parse_20_bytes,
-    parse_hash,
-    parse_header,
-    parse_number,
-    parse_receipt,
-)
 from tallystick.record import Address, BlockHash, ChainId, TransactionHash, Wei
 
 Block = int | str

@@ -93,6 +93,7 @@ PHRASES: Final = (
             "max code size exceeded",
             "intrinsic gas too",
             "vm execution error",
+            "evm error",
         ),
     ),
 )

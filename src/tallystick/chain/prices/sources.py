@@ -12,7 +12,7 @@ import datetime
 import email.utils
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from types import ModuleType
 from typing import Any, Final, Protocol
@@ -145,7 +145,7 @@ class HttpSource:
 
     symbol: str
     name: str
-    services: Mapping[str, HttpService] = HTTP_SOURCES
+    services: Mapping[str, HttpService] = field(default_factory=lambda: HTTP_SOURCES)
 
     @property
     def source(self) -> str:

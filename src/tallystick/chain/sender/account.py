@@ -33,6 +33,8 @@ from tallystick.chain.sender.decision import (
     Unmined,
     judge_estimate,
     kind_of_next,
+    left_of,
+    payable,
     replacement,
     rest_seconds,
     to_look_for,
@@ -53,6 +55,7 @@ from tallystick.chain.sender.transaction import SignedTransaction, UnsignedTrans
 from tallystick.chain.signers import Signer
 from tallystick.chain.values import AttemptKind, TransactionId
 from tallystick.chain.watcher.delivery import tell_failed
+from tallystick.chain.watcher.reconcile import reconcile_account
 from tallystick.chain.watcher.store import read_transactions
 from tallystick.db import Database, Transaction
 from tallystick.pauses import pause_point
@@ -90,21 +93,16 @@ class AccountSender:
 
     def catch_up(self) -> None:
         """
-        Raise the account's next nonce to the one that is final on the chain.
+        Learn what the chain has of the account and the database does not: before anything is sent.
 
-        After a restore of the database, or a foreign transaction, it may lie below.
+        After a restore of the database, or a foreign transaction, the next nonce may lie below
+        the chain's, and intents that are queued here may have been sent.
 
         Raises:
+            UnsettledNonceError: A pool has transactions of the account that are not known here.
             NodeUnavailableError, NodeRefusedError: The node gives no answer.
         """
-        with self._database.transaction(read_only=True) as tx:
-            place = store.read_place(tx, self._chain_id, self._address)
-        if place is None or place.status == "halted":
-            return
-        nonce, _ = read_fate(self._node, self._address, [], depth=place.depth)
-        if nonce > place.next_nonce:
-            with self._database.transaction() as tx:
-                store.catch_up(tx, self._chain_id, self._address, chain_nonce=nonce)
+        reconcile_account(self._database, self._node, self._chain_id, self._address)
 
     def round(self) -> float:
         """
@@ -133,13 +131,13 @@ class AccountSender:
         if unmined:
             self._tend(place, unmined)
         if queued:
-            self._sign(place, queued)
+            self._sign(place, queued, unmined)
         metrics.CHAIN_FEE_CAPPED.labels(str(self._chain_id), self._address).set(self._capped)
         return rest_seconds(place.block_seconds, is_full=len(queued) == room or room <= 0)
 
     # New intents -------------------------------------------------------------------------------
 
-    def _sign(self, place: Place, queued: Sequence[Intent]) -> None:
+    def _sign(self, place: Place, queued: Sequence[Intent], unmined: Sequence[Unmined]) -> None:
         around = self._look_around(place)
         self._check_balance(place, around)
         fees = first_fees(around.suggestion, limit=place.max_fee_per_gas)
@@ -156,10 +154,11 @@ class AccountSender:
         if refused:
             self._refuse(refused)
         runs = [(intent, verdict) for intent, verdict in judged if isinstance(verdict, Runs)]
-        if runs:
-            self._sign_and_send(place, runs, fees)
-        if any(verdict is Unclear.FUNDS for _, verdict in judged):
-            raise InsufficientGasFundsError("the account cannot pay what its intents hand over")
+        paid = payable(runs, fees, balance=left_of(around.balance, unmined))
+        if paid:
+            self._sign_and_send(place, paid, fees)
+        if len(paid) < len(runs) or any(verdict is Unclear.FUNDS for _, verdict in judged):
+            raise InsufficientGasFundsError("the account cannot pay for all of its intents")
 
     def _sign_and_send(self, place: Place, runs: Sequence[tuple[Intent, Runs]], fees: Fees) -> None:
         made = self._make(

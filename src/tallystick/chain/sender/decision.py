@@ -117,6 +117,29 @@ def judge_estimate(answer: Any) -> Runs | Reverts | Unclear:
             return Unclear.OTHER
 
 
+def left_of(balance: int, unmined: Sequence[Unmined]) -> int:
+    """Return what of *balance* is not promised to transactions that wait for a block."""
+    return balance - sum(row.value + row.gas_limit * row.max_fee_per_gas for row in unmined)
+
+
+def payable(
+    runs: Sequence[tuple[Intent, Runs]], fees: Fees, *, balance: int
+) -> list[tuple[Intent, Runs]]:
+    """
+    Return those of *runs* that *balance* pays for, at the most that each may cost.
+
+    A node takes no bytes that the account cannot pay, and their nonce would hold up every one
+    behind it. One that cannot be paid holds up nobody: cheaper ones go before it.
+    """
+    paid: list[tuple[Intent, Runs]] = []
+    for intent, verdict in runs:
+        cost = intent.value + verdict.gas_limit * fees.max_fee_per_gas
+        if cost <= balance:
+            balance -= cost
+            paid.append((intent, verdict))
+    return paid
+
+
 def unsigned(
     intent: Intent, *, chain_id: ChainId, nonce: int, gas_limit: int, fees: Fees
 ) -> UnsignedTransaction:

@@ -64,10 +64,6 @@ SELECT r.stored FROM tally.transaction_replace_v1(%(chain_id)s, %(ids)s::bigint[
 -- Puts transactions back whose nonce a foreign one took, and returns those that were to be cancelled, and are.
 SELECT r.id FROM tally.transaction_requeue_v1(%(chain_id)s, %(address)s, %(ids)s::bigint[], %(chain_nonce)s) AS r (id);
 
--- name: catch_up
--- Raises an account's next nonce to the one that is final on the chain.
-SELECT tally.account_catch_up_v1(%(chain_id)s, %(address)s, %(chain_nonce)s);
-
 -- name: take_lock
 -- The lock of the one sender of an account, until the session ends.
 SELECT pg_try_advisory_lock(hashtextextended('tallystick.chain.sender ' || %(address)s, %(chain_id)s));

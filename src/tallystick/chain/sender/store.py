@@ -27,7 +27,6 @@ class Queries:
     broadcast: Query
     replace: Query
     requeue: Query
-    catch_up: Query
     take_lock: Query
     listen: Query
 
@@ -200,12 +199,6 @@ def requeue(
         "chain_nonce": chain_nonce,
     }
     return tx.values(SQL.requeue, values)
-
-
-def catch_up(tx: Transaction, chain_id: ChainId, address: Address, *, chain_nonce: int) -> None:
-    """Raise the account's next nonce to *chain_nonce*, the final one, where it is below."""
-    values = {"chain_id": chain_id, "address": address, "chain_nonce": chain_nonce}
-    tx.value(SQL.catch_up, values)
 
 
 def take_lock(tx: Transaction, chain_id: ChainId, address: Address) -> bool:

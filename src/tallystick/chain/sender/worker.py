@@ -137,9 +137,9 @@ def listen(
     """Wait until the account's network is woken, *stop* is set, or so much time has passed."""
     deadline = time.monotonic() + seconds
     while not stop.is_set() and (left := deadline - time.monotonic()) > 0:
-        heard = session.connection.notifies(timeout=min(left, LISTEN_SECONDS), stop_after=1)
+        # As lists: the connection is locked for as long as one of these is not read to its end.
+        heard = list(session.connection.notifies(timeout=min(left, LISTEN_SECONDS), stop_after=1))
         if any(each.payload == str(account.chain_id) for each in heard):
             # One round answers every call that came until now.
-            for _ in session.connection.notifies(timeout=0):
-                pass
+            list(session.connection.notifies(timeout=0))
             return

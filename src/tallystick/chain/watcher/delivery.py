@@ -9,7 +9,7 @@ however many there are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol, runtime_checkable
 
@@ -24,7 +24,7 @@ from tallystick.chain.values import ChainBlock, ChainTransaction, ContractEvent
 from tallystick.chain.watcher import store
 from tallystick.chain.watcher.store import Outcome, Told
 from tallystick.db import Transaction
-from tallystick.record import ChainId
+from tallystick.record import Address, ChainId
 
 IS_OF_EVENT: Final[frozenset[Told]] = frozenset({"event", "event_final", "event_orphaned"})
 PHASES: Final[dict[Told, int]] = {
@@ -45,6 +45,24 @@ class GatheringFollower(Protocol):
 
     def on_many(self, tx: Transaction, facts: Sequence[tuple[Told, ChainTransaction]]) -> None:
         """What was told of transactions of its types in this commit, in the order of the chain."""
+
+
+@runtime_checkable
+class PreparingFollower(Protocol):
+    """A follower that has to ask a node, which it may before the transaction alone."""
+
+    def prepare(
+        self,
+        chain_id: ChainId,
+        created: Collection[Address],
+        code_of: Callable[[Address], bytes],
+    ) -> None:
+        """
+        Read what will be needed; called before each advance.
+
+        *created* are the contracts that the included transactions made, *code_of* returns the
+        code that stands at an address now.
+        """
 
 
 class FollowerFailed(Exception):  # noqa: N818 (never leaves the watcher: it is counted and tried again)

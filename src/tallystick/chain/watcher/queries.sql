@@ -80,3 +80,29 @@ SELECT pg_try_advisory_lock(hashtextextended('tallystick.chain.watcher', %(chain
 -- name: listen
 -- Wakes the session when there is something to look for.
 LISTEN tally_chain;
+
+-- name: read_addresses
+-- The accounts of ours on a network.
+SELECT a.address FROM tally.chain_accounts AS a WHERE a.chain_id = %(chain_id)s::bigint ORDER BY a.address;
+
+-- name: read_account
+-- An account's next nonce, whether intents of its wait for a block, and the unmined ones by nonce with all their hashes.
+SELECT a.next_nonce, EXISTS (
+    SELECT FROM tally.blockchain_transactions AS t
+    WHERE t.chain_id = a.chain_id AND t.from_address = a.address AND t.origin = 'managed' AND t.state IN ('queued', 'signed', 'broadcast')),
+  ARRAY(
+    SELECT jsonb_build_array(t.nonce, (
+      SELECT jsonb_agg(k.transaction_hash ORDER BY k.attempt) FROM tally.blockchain_transaction_attempts AS k
+      WHERE k.transaction_id = t.id))
+    FROM tally.blockchain_transactions AS t
+    WHERE t.chain_id = a.chain_id AND t.from_address = a.address AND t.origin = 'managed' AND t.state IN ('signed', 'broadcast')
+    ORDER BY t.nonce)
+FROM tally.chain_accounts AS a WHERE a.chain_id = %(chain_id)s::bigint AND a.address = %(address)s::text;
+
+-- name: adopt
+-- Gives transactions that the chain has to the intents that they carry out; returns those.
+SELECT a.id FROM tally.chain_adopt_v1(%(chain_id)s::bigint, %(address)s::text, %(found)s) AS a (id);
+
+-- name: catch_up
+-- Raises an account's next nonce to the one that is final on the chain.
+SELECT tally.account_catch_up_v1(%(chain_id)s::bigint, %(address)s::text, %(final_nonce)s::bigint);

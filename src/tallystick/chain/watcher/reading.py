@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 from tallystick.chain.errors import MalformedAnswerError, NodeRefusedError
-from tallystick.chain.node import Call, Node, format_quantity
+from tallystick.chain.node import Call, Node, format_quantity, parse_data
 from tallystick.chain.node.blocks import (
     BlockId,
     Header,
@@ -166,6 +166,10 @@ class BlockReader:
         for start in range(first, last + 1, MAX_RANGE_BLOCKS):
             logs += self._range(start, min(last, start + MAX_RANGE_BLOCKS - 1), addresses)
         return logs
+
+    def code(self, address: Address) -> bytes:
+        """Return the code at *address* now, empty where there is none."""
+        return parse_data(self._node.call("eth_getCode", address, "latest"))
 
     def forget(self) -> None:
         """Forget the logs that were read ahead: the chain has changed."""

@@ -53,6 +53,10 @@ class Queries:
     drop_unseen: Query
     take_lock: Query
     listen: Query
+    read_addresses: Query
+    read_account: Query
+    adopt: Query
+    catch_up: Query
 
 
 SQL = load_queries(Queries, __package__)
@@ -121,6 +125,46 @@ class Outcome:
     transaction_id: TransactionId | None
     block_hash: BlockHash | None
     """Of the block of an event."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountState:
+    """An account of ours as the database knows it."""
+
+    next_nonce: int
+    is_awaiting: bool
+    """Whether any intent of its is in no block yet."""
+    unmined: list[tuple[int, list[TransactionHash]]]
+    """The signed ones that are not mined: nonce and the hashes of all attempts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adoptable:
+    """A transaction that the chain has and no attempt here names; fees in wei for a unit of gas."""
+
+    hash: TransactionHash
+    nonce: int
+    to_address: Address | None
+    call_data: bytes
+    value: int
+    raw: bytes
+    cap: int
+    tip: int
+    gas_limit: int
+
+    def as_json(self) -> dict[str, Any]:
+        """The object; amounts are text, bytes hexadecimal."""
+        return {
+            "hash": self.hash,
+            "nonce": self.nonce,
+            "to_address": self.to_address,
+            "call_data": self.call_data.hex(),
+            "value": str(self.value),
+            "raw": self.raw.hex(),
+            "cap": str(self.cap),
+            "tip": str(self.tip),
+            "gas_limit": self.gas_limit,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -317,6 +361,37 @@ def halt(tx: Transaction, chain_id: ChainId, reason: str) -> bool:
 def drop_unseen(tx: Transaction, ids: Sequence[TransactionId]) -> None:
     """Drop those of the observed transactions *ids* that were submitted a day ago."""
     tx.execute(SQL.drop_unseen, {"ids": list(ids)})
+
+
+def read_addresses(tx: Transaction, chain_id: ChainId) -> list[Address]:
+    """Return the addresses of our accounts on the network."""
+    return tx.values(SQL.read_addresses, {"chain_id": chain_id})
+
+
+def read_account(tx: Transaction, chain_id: ChainId, address: Address) -> AccountState | None:
+    """Return the account; None where there is none."""
+    return tx.row(AccountState, SQL.read_account, {"chain_id": chain_id, "address": address})
+
+
+def adopt(
+    tx: Transaction,
+    chain_id: ChainId,
+    address: Address,
+    found: Sequence[Adoptable],
+) -> list[TransactionId]:
+    """Give what was *found* to the intents that it carries out, and return those."""
+    values = {
+        "chain_id": chain_id,
+        "address": address,
+        "found": Jsonb([each.as_json() for each in found]),
+    }
+    return tx.values(SQL.adopt, values)
+
+
+def catch_up(tx: Transaction, chain_id: ChainId, address: Address, final_nonce: int) -> None:
+    """Raise the account's next nonce to the one that is final on the chain."""
+    values = {"chain_id": chain_id, "address": address, "final_nonce": final_nonce}
+    tx.value(SQL.catch_up, values)
 
 
 def take_lock(session: Transaction, chain_id: ChainId) -> bool:

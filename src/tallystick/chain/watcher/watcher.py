@@ -16,6 +16,7 @@ import structlog
 
 from tallystick import metrics
 from tallystick.chain.errors import PriceUnavailableError, WrongChainError
+from tallystick.chain.followers import registered_followers
 from tallystick.chain.node import Node
 from tallystick.chain.node.blocks import BlockId, Header, Receipt
 from tallystick.chain.node.refusals import decode_reason
@@ -34,6 +35,7 @@ from tallystick.chain.watcher.decision import (
 )
 from tallystick.chain.watcher.delivery import (
     FollowerFailed,
+    PreparingFollower,
     deliver_advance,
     deliver_reorganisation,
 )
@@ -147,6 +149,7 @@ class Watcher:
             final_block=final,
         )
         is_moved = final is not None and final != position.finalized_block
+        self._prepare(window)
         if not window.is_empty or is_moved:
             self._record(position, window)
         return newest < head or is_moved or events.is_behind
@@ -173,6 +176,14 @@ class Watcher:
             make_inclusion(receipt, reasons.get(receipt.transaction_hash))
             for receipt in {receipt.transaction_hash: receipt for receipt in receipts}.values()
         ]
+
+    def _prepare(self, window: Window) -> None:
+        """Let followers that ask a node do so now, because in the transaction nobody may."""
+        made = [each.contract_address for each in window.inclusions]
+        created = {address for address in made if address is not None}
+        for follower in registered_followers():
+            if isinstance(follower, PreparingFollower):
+                follower.prepare(self._chain_id, created, self._reader.code)
 
     def _final_block(
         self, position: Position, headers: Sequence[Header], *, scanned: int

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 # Not used here: its import registers the topics of the log.
 import tallystick.seal  # noqa: F401
+from tallystick.chain.topics import CHAIN_TOPICS
 from tallystick.cli.errors import UsageError
 from tallystick.cli.output import show, show_list
 from tallystick.cli.place import HERE, Place
@@ -27,8 +28,9 @@ from tallystick.outbox import (
     skip_event,
 )
 
-# Identity knows no outbox: where sinks are made its events are made known.
+# Identity and chain know no outbox: where sinks are made their events are made known.
 register_topics(IDENTITY_TOPICS)
+register_topics(CHAIN_TOPICS)
 
 COLUMNS = ("sink", "kind", "status", "position", "lag_events", "lag_seconds", "next_event_id")
 

@@ -50,6 +50,7 @@ def up(*, host: Host = None, port: Port = None, place: Place = HERE) -> None:
                 f"  log keys   {running.key_dir}",
                 f"  API key    {running.operator_key}",
                 f"  database   {psql or 'as TALLY_DATABASE_URL says'}",
+                *([f"  dev chain  {running.dev_chain}"] if running.dev_chain else []),
                 "Ctrl-C ends it.",
             ]
             print_lines(*lines)

@@ -607,6 +607,9 @@ BEGIN
     PERFORM tally.refuse('TSI03', format('the API key has version %s, not %s', changed_key.version, p_expected_version),
       jsonb_build_object('expected', p_expected_version, 'actual', changed_key.version));
   END IF;
+  -- What it had it may keep, whoever changes it; what it gets must be the actor's, and was so before, if it is his own key.
+  PERFORM tally.check_held(p_actor, ARRAY(SELECT s.scope FROM unnest(wanted) AS s (scope) WHERE s.scope <> ALL (changed_key.scopes)),
+    CASE WHEN wanted_tier = changed_key.tier THEN 'free' ELSE wanted_tier END);
   UPDATE tally.api_keys AS k SET
     name = CASE WHEN p_changes ? 'name' THEN p_changes ->> 'name' ELSE k.name END,
     tier = wanted_tier,
@@ -615,9 +618,6 @@ BEGIN
     expires_at = CASE WHEN p_changes ? 'expires_at' THEN (p_changes ->> 'expires_at')::timestamptz ELSE k.expires_at END,
     changed_by = p_actor, version = k.version + 1
   WHERE k.id = p_key_id;
-  -- What it had it may keep, whoever changes it; what it gets must be the actor's.
-  PERFORM tally.check_held(p_actor, ARRAY(SELECT s.scope FROM unnest(wanted) AS s (scope) WHERE s.scope <> ALL (changed_key.scopes)),
-    CASE WHEN wanted_tier = changed_key.tier THEN 'free' ELSE wanted_tier END);
   SELECT * INTO changed_key FROM tally.api_keys AS k WHERE k.id = p_key_id;
   PERFORM tally.check_key_count(changed_key.user_id);
   RETURN changed_key;

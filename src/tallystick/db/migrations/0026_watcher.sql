@@ -309,6 +309,77 @@ END $$;
 COMMENT ON FUNCTION tally.network_halt_v1(bigint, text) IS
   'Stops a network until somebody resumes it: nothing is signed or recorded. False where it is halted, or there is none.';
 
+-- After a restore (section 4.5) -------------------------------------------------------------------------------------
+
+CREATE FUNCTION tally.chain_adopt_v1(p_chain_id bigint, p_address text, p_found jsonb) RETURNS SETOF bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog
+AS $$
+#variable_conflict use_column
+DECLARE
+  adopted bigint[];
+BEGIN
+  PERFORM FROM tally.chain_accounts AS a WHERE a.chain_id = p_chain_id AND a.address = p_address FOR NO KEY UPDATE;
+  PERFORM FROM tally.blockchain_transactions AS b
+  WHERE b.chain_id = p_chain_id AND b.from_address = p_address AND b.origin = 'managed' AND b.state IN ('queued', 'signed', 'broadcast')
+  ORDER BY b.id FOR UPDATE;
+  WITH found AS MATERIALIZED (
+    SELECT f.hash, f.nonce, f.to_address, decode(f.call_data, 'hex') AS call_data, f.value, decode(f.raw, 'hex') AS raw,
+      f.cap, f.tip, f.gas_limit
+    FROM jsonb_to_recordset(p_found) AS f (
+      hash text, nonce bigint, to_address text, call_data text, value numeric, raw text, cap numeric, tip numeric, gas_limit bigint)
+    WHERE NOT EXISTS (SELECT FROM tally.blockchain_transaction_attempts AS a WHERE a.chain_id = p_chain_id AND a.transaction_hash = f.hash)
+      AND NOT EXISTS (SELECT FROM tally.blockchain_transactions AS t WHERE t.chain_id = p_chain_id AND t.transaction_hash = f.hash)
+  ), intents AS MATERIALIZED (
+    SELECT b.id, b.nonce, b.to_address, b.call_data, b.value_transferred
+    FROM tally.blockchain_transactions AS b
+    WHERE b.chain_id = p_chain_id AND b.from_address = p_address AND b.origin = 'managed' AND b.state IN ('queued', 'signed', 'broadcast')
+  ), of_nonce AS (
+    -- Signed again after the backup: the same nonce, and the same intent or its cancel.
+    SELECT i.id, f.hash, CASE
+        WHEN f.to_address IS NOT DISTINCT FROM i.to_address AND f.call_data = i.call_data AND f.value = i.value_transferred THEN 'send'
+        WHEN f.to_address = p_address AND f.call_data = '' AND f.value = 0 THEN 'cancel'
+      END AS kind
+    FROM found AS f JOIN intents AS i ON i.nonce = f.nonce
+  ), of_content AS (
+    -- Signed first after the backup: intents of the same content are sent in the order of their numbers.
+    SELECT i.id, f.hash, 'send' AS kind
+    FROM (
+      SELECT n.*, row_number() OVER (PARTITION BY n.to_address, n.call_data, n.value_transferred ORDER BY n.id) AS place
+      FROM intents AS n WHERE n.nonce IS NULL
+    ) AS i
+    JOIN (
+      SELECT n.*, row_number() OVER (PARTITION BY n.to_address, n.call_data, n.value ORDER BY n.nonce) AS place
+      FROM found AS n WHERE n.nonce NOT IN (SELECT k.nonce FROM intents AS k WHERE k.nonce IS NOT NULL)
+    ) AS f ON f.to_address IS NOT DISTINCT FROM i.to_address AND f.call_data = i.call_data AND f.value = i.value_transferred
+      AND f.place = i.place
+  ), matched AS (
+    SELECT m.id, m.kind, f.* FROM (
+      SELECT * FROM of_nonce WHERE kind IS NOT NULL UNION ALL SELECT * FROM of_content
+    ) AS m JOIN found AS f ON f.hash = m.hash
+  ), kept AS (
+    INSERT INTO tally.blockchain_transaction_attempts AS a (
+      chain_id, transaction_hash, transaction_id, attempt, kind, raw, max_fee_per_gas, max_priority_fee_per_gas, gas_limit, broadcast_at)
+    SELECT p_chain_id, m.hash, m.id,
+      1 + (SELECT coalesce(max(k.attempt), 0) FROM tally.blockchain_transaction_attempts AS k WHERE k.transaction_id = m.id),
+      m.kind, m.raw, m.cap, m.tip, m.gas_limit, tally.clock()
+    FROM matched AS m
+  ), signed AS (
+    UPDATE tally.blockchain_transactions AS b SET
+      state = CASE b.state WHEN 'queued' THEN 'signed' ELSE b.state END,
+      nonce = m.nonce, transaction_hash = m.hash, gas_limit = m.gas_limit
+    FROM matched AS m WHERE b.id = m.id
+    RETURNING b.id
+  )
+  SELECT array_agg(s.id) INTO adopted FROM signed AS s;
+  UPDATE tally.blockchain_transactions AS b SET state = 'broadcast' WHERE b.id = ANY (adopted) AND b.state = 'signed';
+  UPDATE tally.chain_accounts AS a SET next_nonce = greatest(a.next_nonce, 1 + (
+    SELECT coalesce(max(b.nonce), -1) FROM tally.blockchain_transactions AS b WHERE b.id = ANY (adopted)))
+  WHERE a.chain_id = p_chain_id AND a.address = p_address;
+  RETURN QUERY SELECT unnest(adopted);
+END $$;
+COMMENT ON FUNCTION tally.chain_adopt_v1(bigint, text, jsonb) IS
+  'Gives transactions of an account that the chain has and the database forgot to the intents that they carry out, and puts the next nonce behind them.';
+
 -- Rights ---------------------------------------------------------------------------------------
 
 GRANT SELECT ON tally.contracts_followed TO tally_app, tally_auditor;
@@ -317,8 +388,10 @@ REVOKE EXECUTE ON FUNCTION
   tally.transaction_finalize_v1(bigint, bigint), tally.transaction_roll_back_v1(bigint, bigint),
   tally.lock_position(bigint, text, bigint),
   tally.chain_advance_v1(bigint, text, bigint, jsonb, jsonb, jsonb, jsonb, bigint),
-  tally.chain_reorg_v1(bigint, text, bigint, text), tally.network_halt_v1(bigint, text) FROM PUBLIC;
+  tally.chain_reorg_v1(bigint, text, bigint, text), tally.network_halt_v1(bigint, text),
+  tally.chain_adopt_v1(bigint, text, jsonb) FROM PUBLIC;
 -- A single transition is a part of an advance or of a reorganisation, and for nobody else.
 GRANT EXECUTE ON FUNCTION
   tally.chain_advance_v1(bigint, text, bigint, jsonb, jsonb, jsonb, jsonb, bigint),
-  tally.chain_reorg_v1(bigint, text, bigint, text), tally.network_halt_v1(bigint, text) TO tally_app;
+  tally.chain_reorg_v1(bigint, text, bigint, text), tally.network_halt_v1(bigint, text),
+  tally.chain_adopt_v1(bigint, text, jsonb) TO tally_app;

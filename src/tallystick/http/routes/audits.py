@@ -7,6 +7,7 @@ its path. The findings of both are in the database as well, behind `GET findings
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final, Literal
 
@@ -17,10 +18,11 @@ from litestar.params import FromPath, JSONBody
 
 from tallystick.errors import Error
 from tallystick.http.answers import LogBody, encoded
-from tallystick.http.asked import LogName, Served
+from tallystick.http.asked import LogName, Served, Write
 from tallystick.http.jobs import Job, JobKind, Jobs, Progress
 from tallystick.http.parameters import MAX_NUMBER
 from tallystick.http.problems import internal_problem, problem_of
+from tallystick.http.writing import Writing
 from tallystick.seal.audit import (
     AuditReport,
     Finding,
@@ -115,13 +117,14 @@ class JobBody(LogBody, frozen=True, kw_only=True):
 @post("/logs/{log:str}/audit", status_code=200)
 async def post_audit(
     services: Served,
+    writing: Write,
     jobs: NamedDependency[Jobs],
     log: LogName,
     data: JSONBody[AuditRequest | None] = None,
 ) -> Response[AuditBody | JobBody]:
     """
     Audit the log and its tables: 200 with the report, or 202 with a job if it takes longer
-    than a few seconds.
+    than a few seconds, or has an Idempotency-Key.
     """
     since = 0 if data is None else data.since
 
@@ -131,26 +134,28 @@ async def post_audit(
         )
         return audit_body(report)
 
-    return await answer_job(jobs, log, "audit", work)
+    return await answer_job(writing, jobs, log, "audit", work)
 
 
 @post("/logs/{log:str}/reconcile", status_code=200)
 async def post_reconcile(
     services: Served,
+    writing: Write,
     jobs: NamedDependency[Jobs],
     log: LogName,
     data: JSONBody[ReconcileRequest],
 ) -> Response[ReconcileBody | JobBody]:
     """
     Compare a table with its log, and with `repair` queue what differs and mend a broken
-    source: 200 with the report, or 202 with a job if it takes longer than a few seconds.
+    source: 200 with the report, or 202 with a job if it takes longer than a few seconds, or
+    has an Idempotency-Key.
     """
 
     def work(_progress: Progress) -> ReconcileBody:
         done = reconcile_and_mend(services.database, log, data.source_table, repair=data.repair)
         return reconcile_body(done)
 
-    return await answer_job(jobs, log, "reconcile", work)
+    return await answer_job(writing, jobs, log, "reconcile", work)
 
 
 @get("/logs/{log:str}/jobs/{job:str}", sync_to_thread=False)
@@ -160,7 +165,11 @@ def get_job(jobs: NamedDependency[Jobs], log: LogName, job: FromPath[str]) -> Re
 
 
 async def answer_job(
-    jobs: Jobs, log_name: str, kind: JobKind, work: Callable[[Progress], msgspec.Struct]
+    writing: Writing,
+    jobs: Jobs,
+    log_name: str,
+    kind: JobKind,
+    work: Callable[[Progress], msgspec.Struct],
 ) -> Response[Any]:
     """
     Begin *work* and return its report if it ends soon, else where its job is.
@@ -169,6 +178,11 @@ async def answer_job(
         JobsBusyError: The server runs enough already.
         Exception: Whatever *work* raised by then.
     """
+    if writing.claim is not None:
+        # The work has transactions of its own: what happens once under the key is its beginning.
+        return await asyncio.to_thread(
+            writing.run, lambda _tx: job_body(jobs.start(log_name, kind, work)), status=202
+        )
     job = jobs.start(log_name, kind, work)
     if not await job.wait(seconds=PATIENCE_SECONDS):
         where = {"Location": f"/logs/{log_name}/jobs/{job.job}"}

@@ -14,13 +14,20 @@ from tallystick.errors import Error, all_errors
 from tallystick.http.asked import AnyRequest
 from tallystick.http.errors import RouteNotFoundError
 from tallystick.http.problems import status_of, title_of
-from tallystick.http.scopes import NEEDS, PUSH_NEEDS, STATIC_NEEDS, Need
+from tallystick.http.scopes import NEEDS, PUSH_NEEDS, STATIC_NEEDS, Need, takes_key
 
 TITLE: Final = "Tallystick"
 STATIC_SUMMARIES: Final = {
     "/logs/{log}/checkpoint": "The published checkpoint, a signed note with its cosignatures.",
     "/logs/{log}/tile/{level}/{tile}": "A tile: 1 to 256 hashes of 32 bytes (C2SP tlog-tiles).",
     "/logs/{log}/tile/entries/{tile}": "An entry bundle: 1 to 256 leaves behind their lengths.",
+}
+IDEMPOTENCY_PARAMETER: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Sent again within 24 hours, the same request gets the same answer.",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
 }
 STYLE: Final = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
@@ -40,7 +47,10 @@ def describe_api(app: Litestar) -> dict[str, Any]:
     paths: dict[str, Any] = document["paths"]
     for path, methods in paths.items():
         for method, operation in methods.items():
-            describe_need(operation, NEEDS[method.upper(), path])
+            need = NEEDS[method.upper(), path]
+            describe_need(operation, need)
+            if takes_key(method.upper(), need):
+                operation.setdefault("parameters", []).append(IDEMPOTENCY_PARAMETER)
     for path, need in STATIC_NEEDS.items():
         paths[path] = {"get": describe_need(static_operation(path), need)}
     for (method, path), need in PUSH_NEEDS.items():
@@ -52,8 +62,7 @@ def describe_need(operation: dict[str, Any], need: Need) -> dict[str, Any]:
     """Say in *operation* what a caller must have, in words and for tools."""
     operation["x-needs"] = need.words
     is_optional = need.public or need.opened is not None
-    has_key = need.scope is not None or need.own
-    operation["security"] = [{}] * is_optional + [{"key": []}] * has_key
+    operation["security"] = [{}] * is_optional + [{"key": []}]
     operation["responses"]["default"] = {
         "description": "An RFC 9457 problem.",
         "content": {"application/problem+json": {}},
@@ -79,7 +88,8 @@ def static_operation(path: str) -> dict[str, Any]:
 def push_operation() -> dict[str, Any]:
     """Return the operation of the push door."""
     return {
-        "summary": "Push an entry of 1 to 65,535 bytes; the answer is its index, once sealed.",
+        "summary": "Push an entry of 1 to 65,535 bytes; the answer is its index, once sealed."
+        " It takes no Idempotency-Key: `deduplicate` makes a push repeatable.",
         "operationId": "AddEntry",
         "parameters": [
             {"name": "log", "in": "path", "required": True, "schema": {"type": "string"}},

@@ -15,6 +15,7 @@ from litestar import Response, get
 from litestar.concurrency import sync_to_thread
 from litestar.response import Stream
 
+from tallystick.chain.topics import CHAIN_TOPICS
 from tallystick.clock import format_time
 from tallystick.http.answers import Page
 from tallystick.http.asked import After, AnyRequest, Caller, Limit, Served, Text, Texts
@@ -37,8 +38,9 @@ from tallystick.outbox import (
     register_topics,
 )
 
-# Identity knows no outbox: where its events can be read they are made known.
+# Identity and chain know no outbox: where their events can be read they are made known.
 register_topics(IDENTITY_TOPICS)
+register_topics(CHAIN_TOPICS)
 
 Read = Callable[[Position, int], EventPage]
 

@@ -33,7 +33,7 @@ from tallystick.http.asked import (
     Text,
     Texts,
 )
-from tallystick.http.authorize import may_see
+from tallystick.http.authorize import may_call
 from tallystick.http.parameters import (
     check_limit,
     format_cursor,
@@ -108,7 +108,7 @@ def get_rows(
 
     def may_follow(log: PublishedHead) -> bool:
         # A public log may continue a private one, which it does not open.
-        return may_see(ENTRIES, principal, log)
+        return may_call(ENTRIES, principal, log)
 
     if at_size is not None:
         state = services.publisher.row_at(head, row, at_size, may_follow=may_follow)

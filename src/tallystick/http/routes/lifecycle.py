@@ -6,9 +6,9 @@ import msgspec
 from litestar import Response, post
 from litestar.params import FromPath, JSONBody
 
-from tallystick.http.answers import KeyItem, LogBody, key_item, source_item
-from tallystick.http.asked import LogName, Served, TableName
-from tallystick.http.routes.logs import LogState, SourceState, log_state, write
+from tallystick.http.answers import KeyItem, LogBody, key_item
+from tallystick.http.asked import LogName, Served, TableName, Write
+from tallystick.http.routes.logs import LogState, SourceState, source_state, write
 from tallystick.seal.errors import InvalidRequestError
 from tallystick.seal.logs import LogKey, activate_key, create_key, retire_key
 from tallystick.seal.succession import move_source, succeed_log
@@ -36,14 +36,15 @@ class KeyState(LogBody, frozen=True, kw_only=True):
 
 @post("/logs/{log:str}/succeed", sync_to_thread=True)
 def post_succeed(
-    services: Served, log: LogName, data: JSONBody[NewSuccessor]
+    services: Served, writing: Write, log: LogName, data: JSONBody[NewSuccessor]
 ) -> Response[LogState]:
     """
     Continue a log in a new one, which takes over its tables and is answered. The old one freezes
     once its queue is sealed; a failed one stays failed, and the genesis names the fork.
     """
-    made = write(
+    return write(
         services,
+        writing,
         lambda tx: succeed_log(
             tx,
             log,
@@ -51,45 +52,43 @@ def post_succeed(
             keys=services.keys,
             origin_prefix=services.origin_prefix,
         ),
+        status=201,
     )
-    return Response(log_state(made), status_code=201)
 
 
 @post("/logs/{log:str}/sources/{table:str}/move", status_code=200, sync_to_thread=True)
 def post_move(
-    services: Served, log: LogName, table: TableName, data: JSONBody[Destination]
-) -> SourceState:
+    writing: Write, log: LogName, table: TableName, data: JSONBody[Destination]
+) -> Response[SourceState]:
     """
     Let a table feed another log from now on. Where that continues this one its rows stay known;
     else they are queued anew.
     """
-    with services.database.transaction() as tx:
-        source = move_source(tx, table, source_log=log, to=data.to)
-    return SourceState(source=source_item(source))
+    return writing.run(lambda tx: source_state(move_source(tx, table, source_log=log, to=data.to)))
 
 
 @post("/logs/{log:str}/keys", sync_to_thread=True)
-def post_key(services: Served, log: LogName) -> Response[KeyState]:
+def post_key(services: Served, writing: Write, log: LogName) -> Response[KeyState]:
     """Make another key for the log, in this server's key directory; it signs nothing yet."""
-    with services.database.transaction() as tx:
-        key = create_key(tx, log, keys=services.keys)
-    return Response(key_state(log, key), status_code=201)
+    return writing.run(
+        lambda tx: key_state(log, create_key(tx, log, keys=services.keys)), status=201
+    )
 
 
 @post("/logs/{log:str}/keys/{key_id:str}/activate", status_code=200, sync_to_thread=True)
-def post_activate(services: Served, log: LogName, key_id: FromPath[str]) -> KeyState:
+def post_activate(
+    services: Served, writing: Write, log: LogName, key_id: FromPath[str]
+) -> Response[KeyState]:
     """Let a key sign from the next checkpoint on, beside those that sign already."""
-    with services.database.transaction() as tx:
-        key = activate_key(tx, log, parse_key_id(key_id), keys=services.keys)
-    return key_state(log, key)
+    named = parse_key_id(key_id)
+    return writing.run(lambda tx: key_state(log, activate_key(tx, log, named, keys=services.keys)))
 
 
 @post("/logs/{log:str}/keys/{key_id:str}/retire", status_code=200, sync_to_thread=True)
-def post_retire(services: Served, log: LogName, key_id: FromPath[str]) -> KeyState:
+def post_retire(writing: Write, log: LogName, key_id: FromPath[str]) -> Response[KeyState]:
     """Let a key sign no more; the log's last active key stays."""
-    with services.database.transaction() as tx:
-        key = retire_key(tx, log, parse_key_id(key_id))
-    return key_state(log, key)
+    named = parse_key_id(key_id)
+    return writing.run(lambda tx: key_state(log, retire_key(tx, log, named)))
 
 
 def parse_key_id(text: str) -> bytes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, Literal
 
 import msgspec
@@ -28,15 +30,16 @@ from tallystick.http.answers import (
     optional_time,
     source_item,
 )
-from tallystick.http.asked import After, Caller, Head, Limit, LogName, Served, TableName
+from tallystick.http.asked import After, Caller, Head, Limit, LogName, Served, TableName, Write
 from tallystick.http.parameters import (
     check_limit,
     format_cursor,
     parse_cursor,
     parse_number_cursor,
 )
-from tallystick.http.scopes import READ
+from tallystick.http.scopes import LISTED
 from tallystick.http.services import Services
+from tallystick.http.writing import Writing
 from tallystick.seal.audit import list_findings
 from tallystick.seal.logs import (
     Log,
@@ -46,7 +49,13 @@ from tallystick.seal.logs import (
     freeze_log,
     list_keys,
 )
-from tallystick.seal.sources import add_source, detach_source, list_sources, switch_source
+from tallystick.seal.sources import (
+    Source,
+    add_source,
+    detach_source,
+    list_sources,
+    switch_source,
+)
 
 PUBLIC = "public"
 NEWEST = 2**63 - 1
@@ -141,7 +150,7 @@ def get_logs(
     services: Served, principal: Caller, limit: Limit = None, after: After = None
 ) -> Page[LogItem]:
     """The public logs by name; all of them with the scope log:read."""
-    sees_all = principal is not None and READ.scope in principal.scopes
+    sees_all = principal is not None and principal.has_one_of(*LISTED.scopes)
     behind = "" if after is None else str(parse_cursor(after, str)[0])
     heads = sorted(
         (
@@ -158,7 +167,7 @@ def get_logs(
 
 
 @post("/logs", sync_to_thread=True)
-def post_log(services: Served, data: JSONBody[NewLog]) -> Response[LogState]:
+def post_log(services: Served, writing: Write, data: JSONBody[NewLog]) -> Response[LogState]:
     """Make a log; one of this name whose fields all agree is answered as it is."""
     fields = msgspec.structs.asdict(data)
     log_name = fields.pop("log_name")
@@ -172,21 +181,22 @@ def post_log(services: Served, data: JSONBody[NewLog]) -> Response[LogState]:
             settings=LogSettings(**fields),
         )
 
-    return Response(log_state(write(services, create)), status_code=201)
+    return write(services, writing, create, status=201)
 
 
 @patch("/logs/{log:str}", sync_to_thread=True)
-def patch_log(services: Served, log: LogName, data: JSONBody[LogChanges]) -> LogState:
+def patch_log(
+    services: Served, writing: Write, log: LogName, data: JSONBody[LogChanges]
+) -> Response[LogState]:
     """Change what may change of a log."""
     changes = msgspec.structs.asdict(data)
-    return log_state(write(services, lambda tx: configure_log(tx, log, **changes)))
+    return write(services, writing, lambda tx: configure_log(tx, log, **changes))
 
 
 @post("/logs/{log:str}/freeze", sync_to_thread=True)
-def post_freeze(services: Served, log: LogName) -> Response[LogState]:
+def post_freeze(services: Served, writing: Write, log: LogName) -> Response[LogState]:
     """Ask for the log's end: it freezes once no source is attached and its queue is empty."""
-    found = write(services, lambda tx: freeze_log(tx, log))
-    return Response(log_state(found), status_code=202)
+    return write(services, writing, lambda tx: freeze_log(tx, log), status=202)
 
 
 @get("/logs/{log:str}/checkpoints", sync_to_thread=True)
@@ -271,43 +281,55 @@ def get_sources(
 
 
 @post("/logs/{log:str}/sources", sync_to_thread=True)
-def post_source(services: Served, log: LogName, data: JSONBody[NewSource]) -> Response[SourceState]:
+def post_source(writing: Write, log: LogName, data: JSONBody[NewSource]) -> Response[SourceState]:
     """Let a table feed the log: from now on each change of it is captured."""
     fields: dict[str, Any] = msgspec.structs.asdict(data)
     table = fields.pop("source_table")
-    with services.database.transaction() as tx:
-        source = add_source(tx, log, table, **fields)
-    status = 200 if data.dry_run else 201
-    return Response(SourceState(source=source_item(source)), status_code=status)
+    return writing.run(
+        lambda tx: source_state(add_source(tx, log, table, **fields)),
+        status=200 if data.dry_run else 201,
+    )
 
 
 @patch("/logs/{log:str}/sources/{table:str}", sync_to_thread=True)
 def patch_source(
-    services: Served, log: LogName, table: TableName, data: JSONBody[SourceChanges]
-) -> SourceState:
+    writing: Write, log: LogName, table: TableName, data: JSONBody[SourceChanges]
+) -> Response[SourceState]:
     """
     Turn capture off, which is a `gap` leaf, or on again; a source that was off is broken until
     it is reconciled with `repair`.
     """
-    with services.database.transaction() as tx:
-        source = switch_source(tx, log, table, enabled=data.enabled)
-    return SourceState(source=source_item(source))
+    return writing.run(lambda tx: source_state(switch_source(tx, log, table, enabled=data.enabled)))
 
 
 @delete("/logs/{log:str}/sources/{table:str}", status_code=200, sync_to_thread=True)
-def delete_source(services: Served, log: LogName, table: TableName) -> SourceState:
+def delete_source(writing: Write, log: LogName, table: TableName) -> Response[SourceState]:
     """End a source: its triggers are dropped; its row and its leaves stay."""
-    with services.database.transaction() as tx:
-        source = detach_source(tx, log, table)
+    return writing.run(lambda tx: source_state(detach_source(tx, log, table)))
+
+
+def write(
+    services: Services,
+    writing: Writing,
+    change: Callable[[Transaction], Log],
+    *,
+    status: int = HTTPStatus.OK,
+) -> Response[LogState]:
+    """Run *change* and answer the log since; this process knows of it when the answer goes."""
+
+    def refresh() -> None:
+        services.publisher.refresh()
+
+    def work(tx: Transaction) -> LogState:
+        tx.after_commit(refresh)
+        return log_state(change(tx))
+
+    return writing.run(work, status=status)
+
+
+def source_state(source: Source) -> SourceState:
+    """Return *source* as it is answered."""
     return SourceState(source=source_item(source))
-
-
-def write(services: Services, change: Any) -> Log:
-    """Run *change* in a transaction, and let this process know of its effect at once."""
-    with services.database.transaction() as tx:
-        log: Log = change(tx)
-    services.publisher.refresh()
-    return log
 
 
 def log_state(log: Log) -> LogState:

@@ -15,13 +15,15 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from tallystick import metrics
 from tallystick.clock import format_time
+from tallystick.db import Transaction
 from tallystick.db.errors import DatabaseUnavailableError
 from tallystick.http.answers import Body
-from tallystick.http.asked import Caller, Served
-from tallystick.http.authorize import Principal, may_see
+from tallystick.http.asked import Caller, Served, Write
+from tallystick.http.authorize import Principal, may_call
 from tallystick.http.errors import UnauthenticatedError
-from tallystick.http.scopes import HASHES, READ
+from tallystick.http.scopes import HASHES
 from tallystick.http.services import Services
+from tallystick.http.writing import Writing
 from tallystick.publish.values import Health, LogGauges
 from tallystick.seal.sequencer import Sealing, sealing_status, set_sealing
 
@@ -92,12 +94,12 @@ def get_health(
     """Database, migration, lag and witnesses; 503 when something is failing."""
     body = last_health.get(lambda: find_health(services))
     if body.waiting_for:
-        sees_all = principal is not None and READ.scope in principal.scopes
+        sees_all = principal is not None and principal.has_one_of(*HASHES.scopes)
         heads = services.publisher.heads.by_name
         shown = [
             one
             for one in body.waiting_for
-            if sees_all or (one.log_name in heads and may_see(HASHES, None, heads[one.log_name]))
+            if sees_all or (one.log_name in heads and may_call(HASHES, None, heads[one.log_name]))
         ]
         body = msgspec.structs.replace(body, waiting_for=shown)
     return health_response(body)
@@ -172,30 +174,34 @@ def get_admin_status(services: Served) -> SealingBody:
 
 
 @post("/admin/pause", status_code=200, sync_to_thread=True)
-def post_pause(services: Served, principal: Caller) -> SealingBody:
+def post_pause(writing: Write, principal: Caller) -> Response[SealingBody]:
     """Take no further batch, in every process; capture and reading go on."""
-    return switch(services, principal, "paused")
+    return switch(writing, principal, "paused")
 
 
 @post("/admin/resume", status_code=200, sync_to_thread=True)
-def post_resume(services: Served, principal: Caller) -> SealingBody:
+def post_resume(writing: Write, principal: Caller) -> Response[SealingBody]:
     """Seal again."""
-    return switch(services, principal, "running")
+    return switch(writing, principal, "running")
 
 
 @post("/admin/stop", status_code=200, sync_to_thread=True)
-def post_stop(services: Served, principal: Caller) -> SealingBody:
+def post_stop(writing: Write, principal: Caller) -> Response[SealingBody]:
     """Seal what was captured before, and then nothing."""
-    return switch(services, principal, "stopping")
+    return switch(writing, principal, "stopping")
 
 
-def switch(services: Services, principal: Principal | None, status: str) -> SealingBody:
-    """Set whether sealing runs, and return what it is now."""
+def switch(writing: Writing, principal: Principal | None, status: str) -> Response[SealingBody]:
+    """Set whether sealing runs, and answer what it is now."""
     if principal is None:
         raise UnauthenticatedError
-    with services.database.transaction() as tx:
-        set_sealing(tx, status, actor=principal.name)
+    actor = principal.name
+
+    def work(tx: Transaction) -> SealingBody:
+        set_sealing(tx, status, actor=actor)
         return sealing_body(sealing_status(tx))
+
+    return writing.run(work)
 
 
 def sealing_body(sealing: Sealing) -> SealingBody:

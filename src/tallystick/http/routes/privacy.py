@@ -8,8 +8,9 @@ import msgspec
 from litestar import Response, post
 from litestar.params import JSONBody
 
+from tallystick.db import Transaction
 from tallystick.http.answers import LogBody
-from tallystick.http.asked import Caller, LogName, Served
+from tallystick.http.asked import Caller, LogName, Served, Write
 from tallystick.http.errors import UnauthenticatedError
 from tallystick.http.parameters import MAX_NUMBER
 from tallystick.publish.disclosures import disclose
@@ -76,8 +77,8 @@ def post_disclose(
 
 @post("/logs/{log:str}/redact", status_code=200, sync_to_thread=True)
 def post_redact(
-    services: Served, principal: Caller, log: LogName, data: JSONBody[RedactionRequest]
-) -> RedactionBody:
+    writing: Write, principal: Caller, log: LogName, data: JSONBody[RedactionRequest]
+) -> Response[RedactionBody]:
     """Erase for ever what leaves hide; leaves, proofs and roots stay valid."""
     if principal is None:
         raise UnauthenticatedError
@@ -85,12 +86,13 @@ def post_redact(
     if (data.indexes is not None) == by_row or (data.source_table is None) != (data.key is None):
         raise InvalidRequestError("name leaves by indexes, or a row by source_table and key")
     words = {"actor": principal.name, "reason": data.reason, "legal_basis": data.legal_basis}
-    with services.database.transaction() as tx:
+
+    def redact(tx: Transaction) -> RedactionBody:
         if data.source_table is not None and data.key is not None:
-            done = redact_row(tx, log, data.source_table, data.key, **words)
-        else:
-            done = redact_leaves(tx, log, data.indexes or [], **words)
-    return redaction_body(done)
+            return redaction_body(redact_row(tx, log, data.source_table, data.key, **words))
+        return redaction_body(redact_leaves(tx, log, data.indexes or [], **words))
+
+    return writing.run(redact)
 
 
 def redaction_body(done: Redaction) -> RedactionBody:

@@ -6,16 +6,16 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import msgspec
-from litestar import get, post
+from litestar import Response, get, post
 from litestar.params import FromPath, JSONBody
 
 from tallystick.clock import format_time
 from tallystick.db import Transaction
 from tallystick.http.answers import Body, Page
-from tallystick.http.asked import After, Caller, Limit, Served
+from tallystick.http.asked import After, Caller, Limit, Served, Write
 from tallystick.http.errors import UnauthenticatedError
 from tallystick.http.parameters import MAX_NUMBER, check_limit, format_cursor, parse_cursor
-from tallystick.http.services import Services
+from tallystick.http.writing import Writing
 from tallystick.outbox import (
     EventId,
     SinkState,
@@ -75,38 +75,43 @@ def get_sinks(services: Served, limit: Limit = None, after: After = None) -> Pag
 
 
 @post("/api/v1/sinks/{sink:str}/pause", status_code=200, sync_to_thread=True)
-def post_sink_pause(services: Served, sink: FromPath[str]) -> SinkBody:
+def post_sink_pause(writing: Write, sink: FromPath[str]) -> Response[SinkBody]:
     """Stop deliveries to a sink; its events wait."""
-    return change(services, sink, lambda tx: pause_sink(tx, sink))
+    return change(writing, sink, lambda tx: pause_sink(tx, sink))
 
 
 @post("/api/v1/sinks/{sink:str}/resume", status_code=200, sync_to_thread=True)
-def post_sink_resume(services: Served, sink: FromPath[str]) -> SinkBody:
+def post_sink_resume(writing: Write, sink: FromPath[str]) -> Response[SinkBody]:
     """Let a sink go on where it stopped, at once."""
-    return change(services, sink, lambda tx: resume_sink(tx, sink))
+    return change(writing, sink, lambda tx: resume_sink(tx, sink))
 
 
 @post("/api/v1/sinks/{sink:str}/skip", status_code=200, sync_to_thread=True)
 def post_sink_skip(
-    services: Served, principal: Caller, sink: FromPath[str], data: JSONBody[SkipRequest]
-) -> SinkBody:
+    writing: Write, principal: Caller, sink: FromPath[str], data: JSONBody[SkipRequest]
+) -> Response[SinkBody]:
     """Pass over the event that a sink would get next; that it was skipped is an event itself."""
     if principal is None:
         raise UnauthenticatedError
     event_id, actor = EventId(data.event_id), principal.name
     return change(
-        services,
+        writing,
         sink,
         lambda tx: skip_event(tx, sink, event_id, actor=actor, reason=data.reason),
     )
 
 
-def change(services: Services, sink: str, operation: Callable[[Transaction], object]) -> SinkBody:
-    """Run *operation*, which raises where there is no such sink, and return the sink since."""
-    with services.database.transaction() as tx:
+def change(
+    writing: Writing, sink: str, operation: Callable[[Transaction], object]
+) -> Response[SinkBody]:
+    """Run *operation*, which raises where there is no such sink, and answer the sink since."""
+
+    def work(tx: Transaction) -> SinkBody:
         operation(tx)
         state = next(state for state in list_sinks(tx) if state.sink == sink)
-    return SinkBody(sink=sink_item(state))
+        return SinkBody(sink=sink_item(state))
+
+    return writing.run(work)
 
 
 def sink_item(state: SinkState) -> SinkItem:

@@ -33,7 +33,7 @@ from tallystick.http.asked import (
     Text,
     Texts,
 )
-from tallystick.http.authorize import may_see
+from tallystick.http.authorize import may_call
 from tallystick.http.parameters import parse_binary, parse_hash, parse_indexes, parse_version
 from tallystick.http.scopes import HASHES
 from tallystick.http.services import Services
@@ -133,7 +133,7 @@ def get_proof(
         if size is None:
             # A row's last word may stand in a log that this one continues; the answer names it.
             head = publisher.log_of_row(
-                head, row, wanted, may_follow=lambda log: may_see(HASHES, principal, log)
+                head, row, wanted, may_follow=lambda log: may_call(HASHES, principal, log)
             )
         proofs = publisher.prove_row(head, row, wanted, size)
     elif index is not None:

@@ -3,7 +3,7 @@
 SELECT k.id, k.prefix, k.user_id, k.name, k.tier, k.rate_limit, k.requests_today, k.requests_day, k.last_used, k.created_at, k.expires_at,
   k.scopes, k.revoked_at, k.revoked_by, k.revoke_reason, k.rotated_from, k.client_type, k.description, k.contact_email, k.changed_by, k.version
 FROM tally.create_api_key_v1(
-  %(user_id)s, %(key_hash)s, %(prefix)s, %(name)s, %(scopes)s::text[], %(tier)s, %(rate_limit)s, %(expires_at)s,
+  %(user_id)s, %(key_hash)s, %(prefix)s, %(name)s, %(scopes)s::text[], %(tier)s, %(rate_limit)s::integer, %(expires_at)s,
   %(client_type)s, %(description)s, %(contact_email)s, %(actor)s) AS k;
 
 -- name: find_presented
@@ -51,7 +51,7 @@ ORDER BY k.expires_at, k.id LIMIT %(limit)s;
 -- Changes the named fields of a key.
 SELECT k.id, k.prefix, k.user_id, k.name, k.tier, k.rate_limit, k.requests_today, k.requests_day, k.last_used, k.created_at, k.expires_at,
   k.scopes, k.revoked_at, k.revoked_by, k.revoke_reason, k.rotated_from, k.client_type, k.description, k.contact_email, k.changed_by, k.version
-FROM tally.update_api_key_v1(%(key_id)s, %(expected_version)s, %(changes)s, %(actor)s) AS k;
+FROM tally.update_api_key_v1(%(key_id)s, %(expected_version)s::integer, %(changes)s, %(actor)s) AS k;
 
 -- name: rotate_key
 -- Makes the successor of a key.
@@ -81,7 +81,7 @@ UPDATE tally.api_keys AS k SET last_used = greatest(k.last_used, date_trunc('min
 
 -- name: count_requests
 -- Raises today's count of a key.
-SELECT tally.count_requests_v1(%(key_id)s, %(requests)s);
+SELECT tally.count_requests_v1(%(key_id)s, %(requests)s::integer);
 
 -- name: reset_daily_count
 -- Gives a key and its owner's bucket today's quota anew.
@@ -107,7 +107,7 @@ FROM tally.api_keys AS k INNER JOIN tally.api_tiers AS t ON t.tier = k.tier WHER
 -- name: set_tier_limits
 -- Sets the limits of a tier.
 SELECT t.tier, t.rate_limit, t.daily_quota, t.changed_by
-FROM tally.set_tier_limits_v1(%(tier)s, %(rate_limit)s, %(daily_quota)s, %(actor)s) AS t;
+FROM tally.set_tier_limits_v1(%(tier)s, %(rate_limit)s::integer, %(daily_quota)s::integer, %(actor)s) AS t;
 
 -- name: list_tiers
 -- Every tier, the narrowest first.

@@ -65,8 +65,7 @@ SELECT p.id, p.user_id, p.proof_hash, p.proof_data, p.verified, p.created_at, p.
 FROM tally.human_proofs AS p INNER JOIN tally.users AS u ON u.id = p.user_id
 WHERE p.user_id = %(user_id)s
   -- One comparison of rows, so that the 1000th page costs what the first does.
-  AND (p.created_at, p.id) < (coalesce(%(after_at)s::timestamptz, 'infinity'),
-                              coalesce(%(after_id)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+  AND (p.created_at, p.id) < (%(after_at)s::timestamptz, %(after_id)s::uuid)
   AND (NOT %(valid_only)s::boolean
        OR (p.verified AND p.expires_at > tally.clock() AND u.blacklisted_at IS NULL AND u.deleted_at IS NULL))
 ORDER BY p.created_at DESC, p.id DESC

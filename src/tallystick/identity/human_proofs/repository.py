@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from tallystick import clock
 from tallystick.db import Transaction
+from tallystick.identity.constraints import names_errors
 from tallystick.identity.errors import (
     ChallengeExpiredError,
     ChallengeSpentError,
@@ -34,14 +35,8 @@ from tallystick.identity.human_proofs.proof import (
     ProofRefused,
     VerificationScore,
 )
-from tallystick.identity.paging import (
-    DEFAULT_LIMIT,
-    Page,
-    check_limit,
-    format_cursor,
-    parse_cursor,
-    refuse_cursor,
-)
+from tallystick.identity.inputs import parse_id
+from tallystick.identity.paging import DEFAULT_LIMIT, Page, begin_at, check_limit, page_of
 from tallystick.identity.verifiers import (
     NO_VERIFIERS,
     ChainFacts,
@@ -63,6 +58,8 @@ HUMAN: Final = 2
 """The assurance from which on a proof speaks of behaviour; control of a wallet is 1."""
 MAX_SWEEP: Final = 10_000
 MAX_CHAIN_ID: Final = 2**63 - 1
+NEWEST: Final = ("infinity", "ffffffff-ffff-ffff-ffff-ffffffffffff")
+"""Before every proof of a list that begins with the newest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +75,15 @@ NOTHING_ACCEPTED: Final = HumanProofRules()
 """No verifier is named: nobody can prove anything."""
 
 
+@names_errors
 @dataclass(frozen=True, slots=True)
 class HumanProofRepository:
-    """Challenges and proofs in the caller's transaction, under the operator's rules."""
+    """
+    Challenges and proofs in the transaction *tx*, under the operator's rules.
+
+    Every method may raise InvalidValueError, which names the field, for a value that its column
+    cannot hold.
+    """
 
     tx: Transaction
     rules: HumanProofRules = NOTHING_ACCEPTED
@@ -126,7 +129,7 @@ class HumanProofRepository:
         Raises:
             NotFoundError: There is none of this id, or it is no UUID.
         """
-        found = store.read_challenge(self.tx, ChallengeId(parse_id(challenge_id)))
+        found = store.read_challenge(self.tx, ChallengeId(parse_id(challenge_id, what="challenge")))
         if found is None:
             raise NotFoundError("there is no such challenge")
         return found
@@ -241,7 +244,7 @@ class HumanProofRepository:
         Raises:
             NotFoundError: There is none of this id, or it is no UUID.
         """
-        return known(store.proof_by_id(self.tx, HumanProofId(parse_id(proof_id))))
+        return known(store.proof_by_id(self.tx, HumanProofId(parse_id(proof_id, what="proof"))))
 
     def get_by_hash(self, proof_hash: bytes) -> HumanProof:
         """
@@ -266,17 +269,15 @@ class HumanProofRepository:
         Raises:
             InvalidValueError: *limit* is not 1 to 1000, or *after* no cursor of this list.
         """
-        place = None if after is None else parse_place(after)
+        place = begin_at(after, first=NEWEST)
         found = store.list_proofs(
             self.tx, user_id, valid_only=valid_only, limit=check_limit(limit) + 1, after=place
         )
-        items = tuple(found[:limit])
-        following = format_place(items[-1]) if len(found) > limit else None
-        return Page(items, following)
+        return page_of(found, limit, place_of)
 
     def get_latest_by_user(self, user_id: str) -> HumanProof | None:
         """Return the user's newest proof that counts now, or None."""
-        found = store.list_proofs(self.tx, user_id, valid_only=True, limit=1)
+        found = store.list_proofs(self.tx, user_id, valid_only=True, limit=1, after=NEWEST)
         return found[0] if found else None
 
     def update(self, proof_id: HumanProofId | str, proof_data: Mapping[str, Any]) -> HumanProof:
@@ -288,7 +289,7 @@ class HumanProofRepository:
             EvidenceDeletionError: It was decided.
             InvalidValueError: *proof_data* has over 64 KiB.
         """
-        parsed = HumanProofId(parse_id(proof_id))
+        parsed = HumanProofId(parse_id(proof_id, what="proof"))
         store.update_proof(self.tx, parsed, proof_data)
         return self.get_by_id(parsed)
 
@@ -339,7 +340,7 @@ class HumanProofRepository:
             IllegalTransitionError: It was decided.
             InvalidValueError: *code* is not lower-case letters, digits and underscores.
         """
-        parsed = HumanProofId(parse_id(proof_id))
+        parsed = HumanProofId(parse_id(proof_id, what="proof"))
         store.reject_proof(self.tx, parsed, code)
         return self.get_by_id(parsed)
 
@@ -352,7 +353,7 @@ class HumanProofRepository:
             IllegalTransitionError: It is not verified.
             InvalidValueError: *reason* has not 1 to 500 characters, or *actor* is no principal.
         """
-        parsed = HumanProofId(parse_id(proof_id))
+        parsed = HumanProofId(parse_id(proof_id, what="proof"))
         store.revoke_proof(self.tx, parsed, reason=reason, actor=actor)
         return self.get_by_id(parsed)
 
@@ -364,7 +365,7 @@ class HumanProofRepository:
             NotFoundError: There is no such proof.
             EvidenceDeletionError: It was decided.
         """
-        store.delete_proof(self.tx, HumanProofId(parse_id(proof_id)))
+        store.delete_proof(self.tx, HumanProofId(parse_id(proof_id, what="proof")))
 
     def delete_expired(self, before: datetime.datetime, limit: int = MAX_SWEEP) -> int:
         """
@@ -402,21 +403,6 @@ class HumanProofRepository:
     def verification_score(self, user_id: str) -> VerificationScore:
         """How many of the user's proofs count now, how many he submitted, and their ratio."""
         return store.verification_score(self.tx, user_id)
-
-
-def parse_id(text: uuid.UUID | str) -> uuid.UUID:
-    """
-    Return the UUID that *text* writes.
-
-    Raises:
-        NotFoundError: It is none, so nothing can have it.
-    """
-    if isinstance(text, uuid.UUID):
-        return text
-    try:
-        return uuid.UUID(text)
-    except ValueError as cause:
-        raise NotFoundError("there is nothing of an id that is no UUID") from cause
 
 
 def known(proof: HumanProof | None) -> HumanProof:
@@ -463,20 +449,6 @@ def accepted_before() -> DuplicateError:
     )
 
 
-def format_place(proof: HumanProof) -> str:
-    """Return the cursor behind *proof* in the list of its user."""
-    return format_cursor(clock.format_time(proof.created_at), str(proof.id))
-
-
-def parse_place(cursor: str) -> tuple[str, str]:
-    """
-    Return the time and id in a cursor.
-
-    Raises:
-        InvalidValueError: It is none of this list.
-    """
-    created_at, proof_id = parse_cursor(cursor, parts=2)
-    try:
-        return clock.format_time(clock.parse_time(created_at)), str(uuid.UUID(proof_id))
-    except ValueError:
-        refuse_cursor()
+def place_of(proof: HumanProof) -> tuple[str, str]:
+    """Return where *proof* stands in the list of its user."""
+    return clock.format_time(proof.created_at), str(proof.id)

@@ -11,7 +11,6 @@ from typing import Any, Final
 from psycopg.types.json import Jsonb
 
 from tallystick.db import Query, Transaction, load_queries
-from tallystick.identity.constraints import named_errors
 from tallystick.identity.human_proofs.proof import HumanProof, HumanProofId, VerificationScore
 from tallystick.identity.verifiers import Challenge, ChallengeId, ChallengeTerms
 from tallystick.record import Address, ChainId, TransactionHash
@@ -73,8 +72,7 @@ class VerifiedCounts:
 
 def read_prover(tx: Transaction, user_id: str) -> Prover | None:
     """Return the user's wallet; None where there is no such user."""
-    with named_errors():
-        return tx.row(Prover, SQL.read_prover, {"user_id": user_id})
+    return tx.row(Prover, SQL.read_prover, {"user_id": user_id})
 
 
 def issue_challenge(
@@ -92,8 +90,7 @@ def issue_challenge(
         "issued_at": terms.issued_at,
         "expires_at": terms.expires_at,
     }
-    with named_errors():
-        tx.value(SQL.issue_challenge, values)
+    tx.value(SQL.issue_challenge, values)
 
 
 def read_challenge(tx: Transaction, challenge_id: ChallengeId) -> Challenge | None:
@@ -132,8 +129,7 @@ def verify_challenge(
         "proof_hash": proof_hash,
         "proof_data": Jsonb(dict(proof_data)),
     }
-    with named_errors():
-        decided = tx.row(Decided, SQL.verify_challenge, values)
+    decided = tx.row(Decided, SQL.verify_challenge, values)
     assert decided is not None
     return decided
 
@@ -165,8 +161,7 @@ def create_proof(
         "chain_id": chain_id,
         "validity": validity,
     }
-    with named_errors():
-        return HumanProofId(tx.value(SQL.create_proof, values))
+    return HumanProofId(tx.value(SQL.create_proof, values))
 
 
 def proof_by_id(tx: Transaction, proof_id: HumanProofId) -> HumanProof | None:
@@ -185,10 +180,10 @@ def list_proofs(
     *,
     valid_only: bool,
     limit: int,
-    after: tuple[str, str] | None = None,
+    after: tuple[str, ...],
 ) -> list[HumanProof]:
     """Return a user's proofs, newest first; *after* is the time and id of the last one seen."""
-    after_at, after_id = after or (None, None)
+    after_at, after_id = after
     values = {
         "user_id": user_id,
         "valid_only": valid_only,
@@ -196,15 +191,13 @@ def list_proofs(
         "after_at": after_at,
         "after_id": after_id,
     }
-    with named_errors():
-        return tx.rows(HumanProof, SQL.list_proofs, values)
+    return tx.rows(HumanProof, SQL.list_proofs, values)
 
 
 def update_proof(tx: Transaction, proof_id: HumanProofId, proof_data: Mapping[str, Any]) -> None:
     """Replace what was measured of a pending proof."""
-    with named_errors():
-        values = {"proof_id": proof_id, "proof_data": Jsonb(dict(proof_data))}
-        tx.value(SQL.update_proof, values)
+    values = {"proof_id": proof_id, "proof_data": Jsonb(dict(proof_data))}
+    tx.value(SQL.update_proof, values)
 
 
 def mark_verified(
@@ -226,20 +219,17 @@ def mark_verified(
         "verifier_address": verifier_address,
         "tx_hash": tx_hash,
     }
-    with named_errors():
-        tx.value(SQL.mark_verified, values)
+    tx.value(SQL.mark_verified, values)
 
 
 def reject_proof(tx: Transaction, proof_id: HumanProofId, code: str) -> None:
     """Decide that a pending proof is none."""
-    with named_errors():
-        tx.value(SQL.reject_proof, {"proof_id": proof_id, "code": code})
+    tx.value(SQL.reject_proof, {"proof_id": proof_id, "code": code})
 
 
 def revoke_proof(tx: Transaction, proof_id: HumanProofId, *, reason: str, actor: str) -> None:
     """Take back a verified proof."""
-    with named_errors():
-        tx.value(SQL.revoke_proof, {"proof_id": proof_id, "reason": reason, "actor": actor})
+    tx.value(SQL.revoke_proof, {"proof_id": proof_id, "reason": reason, "actor": actor})
 
 
 def delete_proof(tx: Transaction, proof_id: HumanProofId) -> None:
@@ -254,35 +244,30 @@ def delete_expired(tx: Transaction, *, before: datetime.datetime, limit: int) ->
 
 def has_valid(tx: Transaction, user_id: str, *, min_assurance: int) -> bool:
     """Whether a proof of the user counts now."""
-    with named_errors():
-        values = {"user_id": user_id, "min_assurance": min_assurance}
-        return bool(tx.value(SQL.has_valid, values))
+    values = {"user_id": user_id, "min_assurance": min_assurance}
+    return bool(tx.value(SQL.has_valid, values))
 
 
 def count_proofs(tx: Transaction, user_id: str) -> int:
     """How many proofs the user has submitted."""
-    with named_errors():
-        return int(tx.value(SQL.count_proofs, {"user_id": user_id}))
+    return int(tx.value(SQL.count_proofs, {"user_id": user_id}))
 
 
 def count_verified(tx: Transaction, user_id: str) -> VerifiedCounts:
     """How many of the user's proofs count now, and how many were ever verified."""
-    with named_errors():
-        found = tx.row(VerifiedCounts, SQL.count_verified, {"user_id": user_id})
+    found = tx.row(VerifiedCounts, SQL.count_verified, {"user_id": user_id})
     assert found is not None
     return found
 
 
 def latest_verified_at(tx: Transaction, user_id: str) -> datetime.datetime | None:
     """When the user's newest verified proof was verified; None where there is none."""
-    with named_errors():
-        found: datetime.datetime | None = tx.value(SQL.latest_verified_at, {"user_id": user_id})
+    found: datetime.datetime | None = tx.value(SQL.latest_verified_at, {"user_id": user_id})
     return found
 
 
 def verification_score(tx: Transaction, user_id: str) -> VerificationScore:
     """How many of the user's proofs count now, and how many were submitted."""
-    with named_errors():
-        found = tx.row(VerificationScore, SQL.verification_score, {"user_id": user_id})
+    found = tx.row(VerificationScore, SQL.verification_score, {"user_id": user_id})
     assert found is not None
     return found

@@ -5,9 +5,11 @@ from tallystick.identity.idempotency.idempotency import (
     Claim,
     StoredAnswer,
     claim_request,
+    erase_answers,
     forget_requests,
     keep_answer,
     request_digest,
+    stored_answer,
 )
 
 __all__ = [
@@ -15,7 +17,9 @@ __all__ = [
     "Claim",
     "StoredAnswer",
     "claim_request",
+    "erase_answers",
     "forget_requests",
     "keep_answer",
     "request_digest",
+    "stored_answer",
 ]

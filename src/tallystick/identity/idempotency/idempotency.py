@@ -56,13 +56,37 @@ def claim_request(tx: Transaction, claim: Claim) -> StoredAnswer | None:
         IdempotencyConflictError: The key came before, with another request.
         DatabaseUnavailableError: The first request goes on for over 10 s.
     """
-    if not KEY.fullmatch(claim.key):
+    check_key(claim.key)
+    found = store.claim(tx, principal=claim.principal, key=claim.key, digest=claim.digest)
+    return None if found is None else StoredAnswer(found.status, found.body)
+
+
+def stored_answer(tx: Transaction, claim: Claim) -> StoredAnswer | None:
+    """
+    Return the answer that the key of *claim* has, None where it came first; takes nothing.
+
+    For a route that does something ahead of its write, a look at a node, that a repetition spares.
+
+    Raises:
+        InvalidValueError, IdempotencyConflictError: As `claim_request`.
+    """
+    check_key(claim.key)
+    found = store.answer(tx, principal=claim.principal, key=claim.key, digest=claim.digest)
+    return None if found is None else StoredAnswer(found.status, found.body)
+
+
+def check_key(key: str) -> None:
+    """
+    Check that *key* is one.
+
+    Raises:
+        InvalidValueError: It is not 1 to 255 visible ASCII characters.
+    """
+    if not KEY.fullmatch(key):
         raise InvalidValueError(
             f"Idempotency-Key is 1 to {MAX_KEY_CHARACTERS} visible ASCII characters",
             evidence={"field": "Idempotency-Key"},
         )
-    found = store.claim(tx, principal=claim.principal, key=claim.key, digest=claim.digest)
-    return None if found is None else StoredAnswer(found.status, found.body)
 
 
 def keep_answer(
@@ -81,6 +105,15 @@ def keep_answer(
     """
     shown = {name: None if name in secrets else value for name, value in body.items()}
     store.keep(tx, principal=claim.principal, key=claim.key, status=status, body=shown)
+
+
+def erase_answers(tx: Transaction, user_id: str) -> int:
+    """
+    Empty the answers that name a user, or were given to his keys, and return their number.
+
+    Their requests still have one effect: sent again, each is answered by an empty object.
+    """
+    return store.erase_user(tx, user_id)
 
 
 def forget_requests(tx: Transaction) -> int:

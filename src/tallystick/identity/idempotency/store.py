@@ -19,6 +19,8 @@ class Queries:
 
     claim: Query
     keep: Query
+    answer: Query
+    erase_user: Query
     sweep: Query
 
 
@@ -54,6 +56,22 @@ def keep(
     """Keep the answer under the key."""
     values = {"principal": principal, "key": key, "status": status, "body": Jsonb(dict(body))}
     tx.execute(SQL.keep, values)
+
+
+def answer(tx: Transaction, *, principal: str, key: str, digest: bytes) -> AnswerRow | None:
+    """
+    Return the answer that the key has, and take nothing.
+
+    Raises:
+        IdempotencyConflictError: The key has another request's digest.
+    """
+    parameters = {"principal": principal, "key": key, "digest": digest}
+    return tx.row(AnswerRow, SQL.answer, parameters)
+
+
+def erase_user(tx: Transaction, user_id: str) -> int:
+    """Empty the answers that are about a user and return their number."""
+    return int(tx.value(SQL.erase_user, {"user_id": user_id}))
 
 
 def sweep(tx: Transaction) -> int:

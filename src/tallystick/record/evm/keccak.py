@@ -5,9 +5,9 @@ Follows the Keccak reference, version 3.0: rate 1088, capacity 512, and the padd
 submission, not the 0x06 of FIPS 202. The standard library has only the latter.
 
 A lane of the state is 64 bits. Here each of the 25 lanes is one integer that holds that lane of
-*every* message, in slots of 128 bits, so that one addition of Python's serves all of them: a
-block's receipts are hashed side by side, a dozen times faster than one by one. The upper half
-of a slot is empty, which lets a rotation spill into it and one mask take both spills away.
+*every* message, in slots of 128 bits, so that one operation of Python's serves all of them: a
+block's receipts are hashed side by side, some twenty times faster than one by one. The upper
+half of a slot is empty, which lets a rotation spill into it and one mask take both spills away.
 """
 
 from __future__ import annotations

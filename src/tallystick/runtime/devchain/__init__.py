@@ -9,18 +9,10 @@ The embedded dev chain: an EVM with its whole history, as a process of `runtime`
     machine      mining, live and replayed; on py-evm
     pool         transactions that wait
     journal      what survives a restart
-    accounts     the keys of the chain's accounts, as files
 
-Nothing here imports the EVM until the process itself is run.
+    place        where it is, and whether `tally up` runs one
+    accounts     the keys of its accounts, as files, and what signs with them
+    furnishing   accounts, their funds, a price and our contracts on it, by the worker
+
+The EVM is imported by the process alone, in `machine` and what stands above it.
 """
-
-import importlib.util
-
-from tallystick.runtime.devchain.process import run_dev_chain
-
-__all__ = ["has_dev_chain", "run_dev_chain"]
-
-
-def has_dev_chain() -> bool:
-    """Return whether the extra `devchain` is installed; nothing is imported to find out."""
-    return all(importlib.util.find_spec(name) for name in ("eth", "coincurve"))

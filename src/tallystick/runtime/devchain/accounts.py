@@ -11,9 +11,13 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from tallystick.chain.sender.transaction import UnsignedTransaction
+from tallystick.chain.signers import Signer, Signers
+from tallystick.config import SignerSetting
 from tallystick.record import Address, KeyPermissionsError, MalformedKeyError, keccak256
 
 FAUCET: Final = "faucet"
@@ -89,3 +93,47 @@ def address_of(key: bytes) -> Address:
 
     public = PrivateKey(key).public_key.format(compressed=False)[1:]
     return Address("0x" + keccak256(public)[-20:].hex())
+
+
+def signer_name(name: str) -> str:
+    """Return what rows call the signer of the account *name*."""
+    return f"{PREFIX}{name}"
+
+
+def sign_with(key: bytes, transaction: UnsignedTransaction) -> bytes:
+    """Return *transaction* signed with *key*, as it is sent."""
+    from tallystick.chain.signers.local import LocalSigner, parse_key  # noqa: PLC0415 (as above)
+
+    signer = LocalSigner(parse_key(FAUCET, key))
+    [signature] = signer.sign([transaction.payload()])
+    return transaction.signed(signature)
+
+
+class DevSigners(Signers):
+    """The signers of the configuration, and those whose keys are files of the dev chain."""
+
+    def __init__(self, settings: Mapping[str, SignerSetting], key_dir: Path) -> None:
+        super().__init__(settings)
+        self._key_dir = key_dir
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or (isinstance(name, str) and self._has_file(name))
+
+    def get(self, name: str) -> Signer:
+        """
+        Return the signer *name*.
+
+        Raises:
+            UnknownSignerError: Neither the configuration nor the key directory has one.
+            InvalidSignerError: Its key is not there or not of its form.
+            KeyPermissionsError, MalformedKeyError: The file is open to others, or holds no key.
+        """
+        if super().__contains__(name) or not self._has_file(name):
+            return super().get(name)
+        from tallystick.chain.signers.local import LocalSigner, parse_key  # noqa: PLC0415 (as above)
+
+        return LocalSigner(parse_key(name, load_key(self._key_dir / f"{name}{SUFFIX}")))
+
+    def _has_file(self, name: str) -> bool:
+        is_ours = name.startswith(PREFIX) and "/" not in name
+        return is_ours and (self._key_dir / f"{name}{SUFFIX}").is_file()

@@ -20,17 +20,15 @@ from eth.vm.spoof import SpoofTransaction
 from eth_typing import Address
 from eth_utils.exceptions import ValidationError
 
+from tallystick.chain.node.refusals import ERROR_SELECTOR, PANIC_SELECTOR, decode_reason
 from tallystick.runtime.devchain.errors import Refusal
 from tallystick.runtime.devchain.machine import Machine, MinedBlock
 from tallystick.runtime.devchain.pool import REFUSED
 
 REVERTED: Final = 3
 """The code by which nodes say that a call reverted; what it returned is beside."""
-ERROR_SELECTOR: Final = bytes.fromhex("08c379a0")
-"""Error(string)."""
-PANIC_SELECTOR: Final = bytes.fromhex("4e487b71")
-"""Panic(uint256)."""
-WORD: Final = 32
+WORDED: Final = frozenset({ERROR_SELECTOR, PANIC_SELECTOR})
+"""What other nodes put into words; a contract's own errors are left to who knows its ABI."""
 ESTIMATE_GRAIN: Final = 64
 """An estimate may be this many units of gas above the least that suffices."""
 
@@ -167,18 +165,7 @@ def check_success(computation: ComputationAPI) -> None:
         return
     output = bytes(computation.output)
     if isinstance(computation.error, Revert):
-        reason = revert_reason(output)
+        reason = decode_reason(output) if output[:4] in WORDED else ""
         said = f"execution reverted: {reason}" if reason else "execution reverted"
         raise Refusal(REVERTED, said, "0x" + output.hex())
     raise Refusal(REFUSED, f"execution failed: {type(computation.error).__name__}")
-
-
-def revert_reason(output: bytes) -> str:
-    """Return the words in what a revert returned; empty: there are none that we know."""
-    body = output[4:]
-    if output[:4] == PANIC_SELECTOR and len(body) == WORD:
-        return f"panic code {int.from_bytes(body, 'big'):#04x}"
-    if output[:4] != ERROR_SELECTOR or len(body) < 2 * WORD:
-        return ""
-    length = int.from_bytes(body[WORD : 2 * WORD], "big")
-    return body[2 * WORD : 2 * WORD + min(length, len(body))].decode("utf-8", "replace")

@@ -147,7 +147,7 @@ def find_block(machine: Machine, value: Any) -> MinedBlock | None:
             number = machine.numbers.get(read_data(value["blockHash"], HASH_BYTES))
             return None if number is None else machine.blocks[number]
         value = value.get("blockNumber")
-    if value in NEWEST:
+    if isinstance(value, str) and value in NEWEST:
         return machine.head
     number = 0 if value == "earliest" else read_quantity(value)
     return machine.blocks[number] if number < len(machine.blocks) else None

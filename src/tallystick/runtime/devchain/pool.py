@@ -24,6 +24,8 @@ MAX_TRANSACTION_BYTES: Final = 131_072
 """As other nodes have it."""
 MAX_INIT_CODE_BYTES: Final = 49_152
 """EIP-3860."""
+HALF_ORDER: Final = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
+"""EIP-2: of the two s that sign the same, only the lower is taken."""
 MAX_WAITING: Final = 4096
 """More than our sender has under way for all of its accounts together."""
 MINED_TYPES: Final = (0, 1, 2)
@@ -60,6 +62,8 @@ def decode_transaction(raw: bytes, chain_id: int) -> SignedTransactionAPI:
             REFUSED,
             f"invalid chain id for signer: have {transaction.chain_id} want {chain_id}",
         )
+    if transaction.s > HALF_ORDER:
+        raise Refusal(REFUSED, "invalid transaction v, r, s values")
     try:
         transaction.check_signature_validity()
         _ = transaction.sender

@@ -139,12 +139,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
     stop_on_signals(stop)
     if options.supervised:
         stop_with_parent()
-    run_dev_chain(
-        options.directory,
-        options.key_dir,
-        stop,
-        port=options.port,
-        # For who waits for it; without a reader nothing is lost.
-        started=lambda url: print(url, flush=True),  # noqa: T201 (this process's one answer)
-    )
-
+    run_dev_chain(options.directory, options.key_dir, stop, port=options.port)

@@ -7,5 +7,13 @@ from tallystick.seal.redaction.redaction import (
     redact_row,
     redacted_indexes,
 )
+from tallystick.seal.redaction.user import erase_user
 
-__all__ = ["MAX_REDACTED", "Redaction", "redact_leaves", "redact_row", "redacted_indexes"]
+__all__ = [
+    "MAX_REDACTED",
+    "Redaction",
+    "erase_user",
+    "redact_leaves",
+    "redact_row",
+    "redacted_indexes",
+]

@@ -12,6 +12,10 @@ SELECT
    INNER JOIN tally.capture AS q ON q.log_id = s.log_id AND q.source_no = s.source_no AND q.source_key = %(source_key)s
    WHERE s.log_id = %(log_id)s AND s.source_table = %(source_table)s AND q.record IS NOT NULL);
 
+-- name: leaves_of_user
+-- By log, the leaves that hide something of a user's own rows, and how many of these rows wait to be sealed.
+SELECT log_name, indexes, waiting FROM tally.user_leaves_v1(%(user_id)s);
+
 -- name: redacted_indexes
 -- Which of some leaves were erased; by primary key.
 SELECT w.log_name, r.leaf_index

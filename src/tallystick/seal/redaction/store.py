@@ -15,6 +15,7 @@ class Queries:
 
     redact: Query
     versions_of_key: Query
+    leaves_of_user: Query
     redacted_indexes: Query
 
 
@@ -77,6 +78,20 @@ def versions_of_key(tx: Transaction, log_id: LogId, *, table: str, key_text: str
     )
     assert found is not None, "a query without a table has one row"
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class LeavesOfUser:
+    """The leaves of one log that hide something of a user, and how many queue rows would."""
+
+    log_name: str
+    indexes: list[int]
+    waiting: int
+
+
+def leaves_of_user(tx: Transaction, user_id: str) -> list[LeavesOfUser]:
+    """Return what each log has of a user's own rows."""
+    return tx.rows(LeavesOfUser, SQL.leaves_of_user, {"user_id": user_id})
 
 
 def redacted_indexes(
