@@ -1,7 +1,7 @@
 """
 `./dev bench [NAMES]`: measure, print the table, write JSON, compare with a recorded run.
 
-A name is a suite (`log`, `large`) or one of its figures (`log.sealing`); without names everything
+A name is a suite (`log`, `chain`, `large`) or one of its figures (`log.sealing`); without names everything
 runs.
 """
 
@@ -18,13 +18,14 @@ from typing import Final
 
 from rich.console import Console
 
+from benchmarks.chain import MODULES as CHAIN_MODULES
 from benchmarks.ground import Ground, Scale, running_ground
 from benchmarks.harness import Figure, Report, fallen_ratios, print_report
 from benchmarks.large import MODULES as LARGE_MODULES
 from benchmarks.log import MODULES as LOG_MODULES
 from benchmarks.machine import describe_machine
 
-SUITES: Final = {"log": LOG_MODULES, "large": LARGE_MODULES}
+SUITES: Final = {"log": LOG_MODULES, "chain": CHAIN_MODULES, "large": LARGE_MODULES}
 WIDTH: Final = 200
 """The table's width where the output is no terminal."""
 

@@ -44,7 +44,7 @@ def test_a_user_manages_his_own_keys(shared: Running, callers: dict[str, dict[st
         own POST /api-keys {{"name": "ci", "tier": "paid"}} -> 403 scope
         own POST /api-keys {{"name": "ci", "tier": "none"}} -> 404 not_found
         own POST /api-keys {{"name": ""}} -> 422 invalid_value
-        own POST /api-keys {{"name": "c", "expires_at": "2020-01-01T00:00:00Z"}} -> 422 invalid_value
+        own POST /api-keys {{"name":"c","expires_at": "2020-01-01T00:00:00Z"}} -> 422 invalid_value
         own POST /api-keys {{}} -> 400 invalid_request
         own GET /api-keys -> 200
         own GET /api-keys/{{ci}} -> 200

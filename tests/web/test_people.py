@@ -136,7 +136,7 @@ def test_a_key_is_kept_where_no_script_sees_it(browser: BrowserContext, house: H
     assert page.goto(house.url(f"/users/{house.poor}")).status == 403
     page.goto(house.url("/login"))
     with page.expect_navigation():
-        page.click("text=Sign out")
+        page.click("button:text-is('Sign out')")
     assert browser.cookies() == []
     assert page.goto(house.url(f"/users/{house.rich}")).status == 401
     assert page.locator("a[href='/login']").count() == 1

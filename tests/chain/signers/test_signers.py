@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from tallystick.chain.errors import InvalidSignerError, SigningFailedError, UnknownSignerError
 from tallystick.chain.sender.transaction import UnsignedTransaction
-from tallystick.chain.signers import Signers
+from tallystick.chain.signers import Signer, Signers
 from tallystick.chain.signers.signature import (
     ORDER,
     check_signature,
@@ -90,12 +90,17 @@ def web3signer(*, key: str = ACCOUNT.key, high_s: bool = False) -> Iterator[tupl
         server.shutdown()
 
 
-def remote(url: str, public_key: str = "") -> Signers:
-    """Signers of which one is remote."""
+@contextlib.contextmanager
+def remote(url: str, public_key: str = "") -> Iterator[Signer]:
+    """The signer `hsm`, which asks the service at *url*."""
     setting = RemoteSigner(
         kind="remote", url=SecretStr(url), public_key=public_key or public_key_of()
     )
-    return Signers({"hsm": setting})
+    signers = Signers({"hsm": setting})
+    try:
+        yield signers.get("hsm")
+    finally:
+        signers.close()
 
 
 @pytest.fixture(scope="module")
@@ -129,37 +134,39 @@ def test_a_key_may_stand_in_the_environment(monkeypatch, text):
 
 def test_web3signer_signs_by_its_public_key():
     """A signer of kind remote posts each payload to the route of its key, and takes v as y."""
-    with web3signer() as (url, paths):
-        signers = remote(url + "/")
-        signatures = signers.get("hsm").sign([b"one", b"two", b"three"])
-        signers.close()
+    with web3signer() as (url, paths), remote(url + "/") as signer:
+        signatures = signer.sign([b"one", b"two", b"three"])
     assert signatures == [signature_of(each) for each in (b"one", b"two", b"three")]
     assert set(paths) == {f"/signer/api/v1/eth1/sign/{public_key_of()}"}
-    assert signers.get("hsm").address == ACCOUNT.address
+    assert signer.address == ACCOUNT.address
 
 
 def test_a_high_s_is_brought_to_the_low_half():
     """A service that answers the other of two signatures is taken, and low-s goes out."""
-    with web3signer(high_s=True) as (url, _):
-        (signature,) = remote(url).get("hsm").sign([PAYLOAD])
+    with web3signer(high_s=True) as (url, _), remote(url) as signer:
+        (signature,) = signer.sign([PAYLOAD])
     assert signature == signature_of(PAYLOAD)
     assert int.from_bytes(signature[32:64], "big") <= ORDER // 2
 
 
 def test_another_keys_signature_is_refused():
     """What a service signs with another key never becomes a transaction."""
-    with web3signer(key=OTHER.key) as (url, _), pytest.raises(SigningFailedError):
-        remote(url).get("hsm").sign([PAYLOAD])
+    with (
+        web3signer(key=OTHER.key) as (url, _),
+        remote(url) as signer,
+        pytest.raises(SigningFailedError),
+    ):
+        signer.sign([PAYLOAD])
 
 
 def test_a_service_that_refuses_or_is_away_is_a_named_error():
     """404 for a key that it has not, and no service at all, name the signer and no URL."""
-    with web3signer() as (url, _):
-        signer = remote(url, public_key_of(OTHER.key)).get("hsm")
-        with pytest.raises(SigningFailedError, match=r"^signer hsm answered 404$"):
-            signer.sign([PAYLOAD])
-    with pytest.raises(SigningFailedError, match=r"^signer hsm did not answer: ConnectError$"):
-        remote(url).get("hsm").sign([PAYLOAD])
+    lacking = pytest.raises(SigningFailedError, match=r"^signer hsm answered 404$")
+    with web3signer() as (url, _), remote(url, public_key_of(OTHER.key)) as signer, lacking:
+        signer.sign([PAYLOAD])
+    away = pytest.raises(SigningFailedError, match=r"^signer hsm did not answer: ConnectError$")
+    with remote(url) as signer, away:
+        signer.sign([PAYLOAD])
 
 
 def test_a_signer_signs_for_its_own_address_only(monkeypatch):
@@ -196,8 +203,7 @@ def test_what_a_signer_needs_and_lacks_is_said_without_secrets(keystore, monkeyp
         with pytest.raises(InvalidSignerError) as raised:
             signers.get(name)
         said += [str(raised.value), "".join(traceback.format_exception(raised.value))]
-    away = remote(secret_url).get("hsm")
-    with pytest.raises(SigningFailedError) as failed:
+    with remote(secret_url) as away, pytest.raises(SigningFailedError) as failed:
         away.sign([PAYLOAD])
     said += [repr(away), "".join(traceback.format_exception(failed.value))]
     monkeypatch.setenv("ACCOUNT_KEY", ACCOUNT.key)
@@ -221,7 +227,7 @@ def test_settings_name_signers_and_endpoints_and_show_no_secret(monkeypatch):
         load_settings()
     cause = "".join(traceback.format_exception(raised.value))
     assert re.search(r"chain_signers\.hsm", str(raised.value))
-    assert "https://" not in cause
+    assert "hidden-word@" not in cause
 
 
 @given(

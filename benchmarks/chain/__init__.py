@@ -1,0 +1,6 @@
+"""The figures of the chain (chain.md, section 8); each module has `run(ground) -> list[Figure]`."""
+
+from typing import Final
+
+MODULES: Final = ("sending", "evidence")
+"""In the order in which they run."""
