@@ -1,8 +1,8 @@
 """
 `./dev bench [NAMES]`: measure, print the table, write JSON, compare with a recorded run.
 
-A name is a suite (`log`, `chain`, `large`) or one of its figures (`log.sealing`); without names everything
-runs.
+A name is a suite (`log`, `chain`, `large`) or one of its figures (`log.sealing`); without names
+everything runs.
 """
 
 from __future__ import annotations

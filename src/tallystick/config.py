@@ -93,6 +93,9 @@ class Settings(BaseSettings):
 
     database_url: str | None = Field(None, description="PostgreSQL; none: the embedded server.")
     read_database_url: str | None = Field(None, description="A replica that reads are served from.")
+    cache_url: str | None = Field(
+        None, description="Redis that reads may be answered from, at most 5 s old; none: none."
+    )
     data_dir: Path = Field(
         Path("tally-data"), description="Where the embedded server and its keys live."
     )

@@ -61,7 +61,11 @@ class Place:
         Raises:
             NoDatabaseError: There is none.
         """
-        with Database(database_url(self.settings()), pool_size=2, application="tally") as database:
+        settings = self.settings()
+        # What a command changes must be a miss in the cache that servers read.
+        with Database(
+            database_url(settings), pool_size=2, application="tally", cache_url=settings.cache_url
+        ) as database:
             yield database
 
     @contextlib.contextmanager

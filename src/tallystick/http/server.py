@@ -57,7 +57,11 @@ def serve(
     with contextlib.ExitStack() as stack:
         database = stack.enter_context(
             Database(
-                settings.database_url, pool_size=settings.pool_size, application="tallystick-http"
+                settings.database_url,
+                pool_size=settings.pool_size,
+                application="tallystick-http",
+                replica_url=settings.read_database_url,
+                cache_url=settings.cache_url,
             )
         )
         read_database = None

@@ -56,7 +56,9 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
     url = database_url(settings)
     pool_size = max(settings.pool_size, settings.sequencers + SPARE_CONNECTIONS)
     keys = KeyRing(settings.keys.absolute())
-    with Database(url, pool_size=pool_size, application="tallystick-worker") as database:
+    with Database(
+        url, pool_size=pool_size, application="tallystick-worker", cache_url=settings.cache_url
+    ) as database:
         if not wait_for_database(database, stop):
             return
         with database.transaction(read_only=True) as tx:
