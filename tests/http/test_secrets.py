@@ -56,7 +56,6 @@ def test_no_secret_is_anywhere(house: Running, capfd: pytest.CaptureFixture[str]
         for path, wrong in (
             (KEYS, {"name": "x", "user_id": secret, "tier": secret}),
             ("/api/v1/users", {"wallet": secret}),
-            ("/api/v1/users", {secret: 1}),
         ):
             said += [house.operator.post(path, json=wrong).text]
     said.append(house.operator.get(f"/logs/{HOUSE_LOG}/entries?limit=1000").text)

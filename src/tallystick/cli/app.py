@@ -105,6 +105,16 @@ GROUPS: Final = (
             ("unblacklist", "users:unblacklist", "Take a user off the blacklist."),
             ("risk", "users:risk", "Show how a user's risk came about, or set it."),
             ("delete", "users:delete", "Delete a user, and revoke his keys."),
+            ("erase", "users:erase", "Take out of rows and leaves what names a deleted user."),
+        ),
+    ),
+    (
+        "human",
+        "Human proofs: what users show of their wallets.",
+        (
+            ("challenge", "humans:challenge", "Issue what a user's wallet is to sign."),
+            ("submit", "humans:submit", "Check a signature, and keep the proof."),
+            ("status", "humans:status", "Whether a wallet has a proof that counts now."),
         ),
     ),
     (

@@ -205,7 +205,7 @@ def deployed(tx, **changes):
 
 
 def test_the_follower_registers_what_it_read_before(database):
-    """Code that was read before the transaction is registered in it, at finality and not earlier."""
+    """Code that was read before the transaction is registered in it, at finality."""
     follower = DeploymentFollower()
     follower.prepare(DEV_CHAIN_ID, {FIRST}, lambda _: ARTIFACT.runtime_bytecode)
     with database.transaction() as tx:

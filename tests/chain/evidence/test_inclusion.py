@@ -229,32 +229,19 @@ def test_the_event_stands_in_the_evidence(chain):
     assert log.address == chain.evidence("deployment").contract_address
 
 
-def type_of_evidence(node, transaction, **blobs):
-    """Send a transaction by the first account of a new node; return its proven type."""
-    key = node.accounts[0].key
-    common = {"nonce": 0, "chainId": node.chain_id, "gas": 200_000, "value": 0}
-    fields = {**common, **FEES[2], "to": Account.from_key(key).address, **transaction}
-    signed = Account.sign_transaction(fields, key, **blobs)
-    sent = node.rpc("eth_sendRawTransaction", "0x" + bytes(signed.raw_transaction).hex())
-    with Node(node.chain_id, [node.url]) as client:
-        return parse_receipt(inclusion_evidence(client, sent).receipt_rlp).type
-
-
 def test_a_transaction_that_sets_code():
     """Evidence of type 4, by which an account takes a contract's code, passes the check."""
-    with running_node("anvil") as node:
-        signer = Account.from_key(node.accounts[1].key)
-        grant = {"chainId": node.chain_id, "address": "0x" + "11" * 20, "nonce": 0}
-        granted = [signer.sign_authorization(grant)]
-        assert 4 == type_of_evidence(node, {"type": 4, "authorizationList": granted})
-
-
-@pytest.mark.slow
-def test_a_transaction_with_blobs():
-    """Evidence of type 3, which carries blobs, passes the check."""
-    with running_node("anvil") as node:
-        fields = {"type": 3, "maxFeePerBlobGas": 10**10}
-        assert 3 == type_of_evidence(node, fields, blobs=[bytes(131_072)])
+    with running_node("anvil") as node, Node(node.chain_id, [node.url]) as client:
+        key, chain_id = node.accounts[0].key, node.chain_id
+        grant = {"chainId": chain_id, "address": "0x" + "11" * 20, "nonce": 0}
+        granted = [Account.from_key(node.accounts[1].key).sign_authorization(grant)]
+        fields = {**FEES[2], "type": 4, "authorizationList": granted, "nonce": 0, "value": 0}
+        to = Account.from_key(key).address
+        signed = Account.sign_transaction(
+            {**fields, "to": to, "gas": 200_000, "chainId": chain_id}, key
+        )
+        sent = node.rpc("eth_sendRawTransaction", "0x" + bytes(signed.raw_transaction).hex())
+        assert 4 == parse_receipt(inclusion_evidence(client, sent).receipt_rlp).type
 
 
 def test_a_block_of_several_transactions(anvil):

@@ -7,8 +7,8 @@ from pydantic import SecretStr
 
 from tallystick.chain.errors import (
     EstimateRevertedError,
-    NoEndpointError,
     NodeRefusedError,
+    NoEndpointError,
     UnknownTransactionError,
 )
 from tallystick.chain.node.nodes import Nodes
@@ -81,7 +81,7 @@ def test_a_waiting_transaction_has_no_block(anvil, reader):
 
 
 def test_an_unknown_transaction_is_a_named_error(anvil, reader):
-    """A hash that the node does not know is UnknownTransactionError, another chain NoEndpointError."""
+    """A hash that the node does not know, and a chain without endpoints, are named errors."""
     with pytest.raises(UnknownTransactionError):
         reader.look_up(anvil.chain_id, "0x" + "11" * 32)
     with pytest.raises(NoEndpointError):
@@ -113,8 +113,8 @@ def test_code_and_balance_are_read_at_a_block(anvil, reader):
     assert reader.code_at(anvil.chain_id, TOKEN).hex() == ANSWERS_41[2:]
     assert reader.code_at(anvil.chain_id, OTHER) == b""
     block = anvil.rpc("eth_getBlockByNumber", "latest", False)
-    anvil.set_balance(WALLET, 5 * ETHER)
     anvil.mine()
+    anvil.set_balance(WALLET, 5 * ETHER)
     assert reader.balance_at(anvil.chain_id, WALLET) == 5 * ETHER
     assert reader.balance_at(anvil.chain_id, WALLET, int(block["number"], 16)) == 0
     assert reader.balance_at(anvil.chain_id, WALLET, block["hash"]) == 0
@@ -154,7 +154,7 @@ def test_a_signature_is_asked_as_the_abi_has_it(anvil):
     asked = []
 
     class Reader(ChainReader):
-        def call(self, chain_id, to, data, block="latest"):
+        def call(self, _chain_id, _to, data, block="latest"):
             asked.append((data, block))
             return b""
 

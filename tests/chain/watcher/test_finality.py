@@ -104,7 +104,7 @@ def lie(method, _params, result):
 
 
 def test_a_lying_endpoint_delays_finality(world):
-    """chain 13: With finality_quorum 2 nothing is final while one of two endpoints says otherwise."""
+    """chain 13: With finality_quorum 2 nothing is final while one of two endpoints lies."""
     world.catch_up()
     before = finalized(world)
     with (

@@ -81,23 +81,24 @@ class ModelNode:
 
     def call(self, method: str, *parameters) -> object:
         """The result of one call."""
-        return getattr(self, method)(*parameters)
+        name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", method.removeprefix("eth_")).lower()
+        return getattr(self, f"_{name}")(*parameters)
 
     def batch(self, calls) -> list:
         """The results of calls."""
         return [self.call(method, *parameters) for method, parameters in calls]
 
-    def eth_blockNumber(self) -> str:
+    def _block_number(self) -> str:
         return hex(self.tip.number)
 
-    def eth_getBlockByNumber(self, number: str, _full: bool) -> dict | None:
+    def _get_block_by_number(self, number: str, _full: object) -> dict | None:
         found = [block for block in self.tip.branch() if block.number == int(number, 16)]
         return found[0].as_json() if found else None
 
-    def eth_getTransactionByHash(self, _hash: str) -> None:
+    def _get_transaction_by_hash(self, _hash: str) -> None:
         return None
 
-    def eth_getTransactionReceipt(self, wanted: str) -> dict | None:
+    def _get_transaction_receipt(self, wanted: str) -> dict | None:
         for block in self.tip.branch():
             for index, (number, kind, status) in enumerate(block.sent):
                 if attempt_hash(number, kind) == wanted:
@@ -113,7 +114,7 @@ class ModelNode:
                     }
         return None
 
-    def eth_getLogs(self, wanted: dict) -> list[dict]:
+    def _get_logs(self, wanted: dict) -> list[dict]:
         blocks = [block for block in self.tip.branch() if block.hash == wanted["blockHash"]]
         return [
             {
@@ -142,7 +143,8 @@ def prepared(server):
     with server.database() as url:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(
-                "CREATE TABLE effects (n bigint GENERATED ALWAYS AS IDENTITY, call text, subject text)"
+                "CREATE TABLE effects"
+                " (n bigint GENERATED ALWAYS AS IDENTITY, call text, subject text)"
             )
             connection.execute(
                 "SELECT tally.price_record_v1('ETH', %s, 'fixed:t', now())", (PRICE,)
@@ -397,5 +399,5 @@ def test_known_courses(test_server, name):
 )
 @given(steps=STEPS)
 def test_any_course(test_server, steps):
-    """Laws 3, 4 and 6: along any course the database says what the chain says, told to everybody."""
+    """Laws 3, 4 and 6: along any course the database says what the chain says, and followers too."""
     run_course(test_server, steps)

@@ -1,4 +1,4 @@
-"""After a restore from an older backup: what the chain knows is taken up (chain.md, section 4.5)."""
+"""After a restore from an older backup: what the chain knows is taken up (chain.md, 4.5)."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def test_what_nobody_was_told_of_is_not_rolled_back(deep_world, recorder):
 
 
 def test_below_finality_the_network_halts(world, recorder):
-    """chain 8: A reorganisation below finality takes nothing back and halts; resuming needs a reason."""
+    """chain 8: A reorganisation below finality halts and takes nothing back; resume needs a reason."""
     world.catch_up()
     sent = world.send()
     world.anvil.mine(2)
@@ -166,7 +166,7 @@ def test_the_database_refuses_below_finality(world):
 
 
 def test_a_wrong_chain_id_halts(world):
-    """chain 8: Endpoints that serve another chain halt the network; paused follows, halted does not."""
+    """chain 8: Endpoints that serve another chain halt the network, which follows no more."""
     world.catch_up()
     before = world.scanned()
     with running_anvil(chain_id=31338) as other, Node(CHAIN_ID, [other.url]) as node:

@@ -113,7 +113,7 @@ def window(block: int, ids: range) -> Window:
 
 
 def test_statements_do_not_grow_with_inclusions(database):
-    """1, 100 and 1,000 inclusions, told to the outbox, take the same statements in one transaction."""
+    """1, 100 and 1,000 inclusions, told to the outbox, take the same statements."""
     register_follower(ALL_TYPES, OutboxFollower())
     one = record(database, window(11, range(1, 2)))
     hundred = record(database, window(12, range(2, 102)))

@@ -127,14 +127,15 @@ def test_the_signature_of_another_challenge_proves_nothing(bench):
     assert bench.submit(one, told, NoContract()) == ProofRefused("wrong_message", 1)
 
 
-def test_a_wallet_that_was_changed_proves_nothing(bench):
+@pytest.mark.parametrize("other", [wallet(5).address, None])
+def test_a_wallet_that_was_changed_proves_nothing(bench, other):
     """identity 9: law 6: a challenge for the wallet of before is no proof for the one of now."""
     challenge = bench.challenge(verifier="signature")
     submission = bench.signed(challenge)
     verdict = HumanProofRepository.check_submission(
         challenge, submission, NoContract(), rules=bench.rules
     )
-    bench.sql("UPDATE tally.users SET wallet_address = %s WHERE id = 'alice'", wallet(5).address)
+    bench.sql("UPDATE tally.users SET wallet_address = %s WHERE id = 'alice'", other)
     refused = bench.run(lambda repo: repo.submit(challenge, submission, verdict))
     assert refused == ProofRefused("wrong_message", 2)
     again = bench.run(lambda repo: repo.get_challenge(challenge.challenge_id))

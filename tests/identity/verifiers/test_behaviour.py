@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 import statistics
+import types
 from decimal import Decimal
 from fractions import Fraction
 
@@ -12,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.identity.errors import InvalidValueError
-from tallystick.identity.verifiers import BehaviourVerifier, Submission
+from tallystick.identity.verifiers import BehaviourVerifier, SeenTransaction, Submission
 from tallystick.identity.verifiers.behaviour import (
     Measured,
     Use,
@@ -26,6 +28,7 @@ from tests.identity.verifiers.test_control import CHALLENGE, GOOD
 from tests.support.verifiers import NoFacts
 
 DAY = 86400
+MIDNIGHT = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
 
 def use(nonce: int, **changes: object) -> Use:
@@ -163,3 +166,51 @@ def test_too_few_or_too_many_transactions(count):
     with pytest.raises(InvalidValueError) as raised:
         BehaviourVerifier().verify(CHALLENGE, submission, NoFacts())
     assert raised.value.field == "transactions"
+
+
+class TellingNode:
+    """A node that tells ten good transactions of the wallet, but for what a test changes."""
+
+    def __init__(self, **lie: object) -> None:
+        self.lie = lie
+
+    def nonce_at(self, *_: object) -> int:
+        """Ten transactions are final."""
+        return 10
+
+    def look_up(self, chain_id: int, transaction_hash: str) -> SeenTransaction:
+        """The transaction with the nonce that its hash is; the last one is the lie."""
+        nonce = int(transaction_hash, 16)
+        told = {
+            "chain_id": chain_id,
+            "transaction_hash": transaction_hash,
+            "from_address": CHALLENGE.address,
+            "to_address": f"0x{nonce:040x}",
+            "nonce": nonce,
+            "block_number": 100 + nonce,
+            "block_time": MIDNIGHT + datetime.timedelta(days=nonce**2),
+            "gas_used": 21000 + 90000 * (nonce % 2),
+        }
+        return types.SimpleNamespace(**(told | (self.lie if nonce == 9 else {})))
+
+
+@pytest.mark.parametrize(
+    ("lie", "code"),
+    [
+        ({}, None),
+        ({"transaction_hash": "0x" + "ab" * 32}, "node_disagrees"),
+        ({"chain_id": 2}, "node_disagrees"),
+        ({"block_time": None}, "node_disagrees"),
+        ({"gas_used": None}, "node_disagrees"),
+        ({"block_number": 1}, "node_disagrees"),
+        ({"block_number": None}, "not_finalized"),
+        ({"from_address": "0x" + "ab" * 20}, "not_the_wallet"),
+        ({"nonce": 10}, "not_finalized"),
+        ({"nonce": 8}, "nonces_not_contiguous"),
+    ],
+)
+def test_a_node_that_contradicts_itself_is_not_believed(lie, code):
+    """identity 16: answers that do not fit what was asked, or each other, prove nothing."""
+    submission = Submission(GOOD, tuple(f"0x{nonce:064x}" for nonce in range(10)))
+    verdict = BehaviourVerifier().verify(CHALLENGE, submission, TellingNode(**lie))
+    assert verdict.code == code

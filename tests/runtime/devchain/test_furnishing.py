@@ -76,7 +76,10 @@ def until(condition):
 
 def test_the_chain_is_furnished_once_and_used(tmp_path, database_url):
     """chain 14: accounts, funds, price and TallyAnchor are there, after a restart too."""
-    with running_devchain(tmp_path, funded=False) as node, connect(database_url, pool_size=8) as db:
+    with (
+        running_devchain(tmp_path, funded=False) as node,
+        connect(database_url, pool_size=20) as db,
+    ):
         keys = tmp_path / "keys"
         with working(db, node) as client:
             until(lambda: furnish_once(db, client, keys))
@@ -173,7 +176,10 @@ def test_accounts_have_what_they_need_and_no_more_is_given(tmp_path, database_ur
 
 def test_a_network_that_an_operator_paused_stays_paused(tmp_path, database_url):
     """Furnishing opens the network the first time, and not over somebody's decision."""
-    with running_devchain(tmp_path, funded=False) as node, connect(database_url, pool_size=8) as db:
+    with (
+        running_devchain(tmp_path, funded=False) as node,
+        connect(database_url, pool_size=20) as db,
+    ):
         keys = tmp_path / "keys"
         with working(db, node) as client:
             until(lambda: furnish_once(db, client, keys))

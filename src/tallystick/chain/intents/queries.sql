@@ -1,8 +1,8 @@
 -- name: queue
--- Queues intents and returns their numbers in the same order.
-SELECT tally.transaction_queue_v1(%(chain_ids)s::bigint[], %(types)s::text[], %(keys)s::text[], %(to)s::text[], %(call_data)s::bytea[],
-  %(values)s::numeric[], %(from)s::text[], %(challenge_ids)s::bigint[], %(user_ids)s::text[], %(function_names)s::text[],
-  %(parameters)s::text[]);
+-- Queues intents and returns their numbers in the same order; what is long goes in binary, which needs no escapes.
+SELECT tally.transaction_queue_v1(%(chain_ids)s::bigint[], %(types)s::text[], %(keys)b::text[], %(to)b::text[], %(call_data)b::bytea[],
+  %(values)s::numeric[], %(from)s::text[], %(challenge_ids)s::bigint[], %(user_ids)s::text[], %(function_names)b::text[],
+  %(parameters)b::text[]);
 
 -- name: read_interfaces
 -- The newest interface that is registered for each of the addresses.

@@ -14,6 +14,7 @@ from tallystick.cli.place import HERE, Place
 from tallystick.cli.principal import operator_name
 from tallystick.identity import Page, User, UserRepository
 from tallystick.record import Address, format_address
+from tallystick.seal.redaction import erase_user
 
 COLUMNS: Final = ("id", "username", "wallet_address", "risk_score", "is_blacklisted", "tags")
 
@@ -29,6 +30,14 @@ class Told:
 
     user_id: str
     changed: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Erased:
+    """A user who was erased, and the leaves that hide nothing of him any more."""
+
+    user_id: str
+    redacted: list[int]
 
 
 def add(
@@ -120,6 +129,13 @@ def delete(user: UserArgument, /, *, place: Place = HERE) -> None:
     with place.transaction() as tx:
         changed = UserRepository(tx).delete(user, actor=operator_name())
     show(Told(user, changed), as_json=place.json)
+
+
+def erase(user: UserArgument, /, *, place: Place = HERE) -> None:
+    """Erase a deleted user: what names him is gone from rows and leaves; their proofs stay."""
+    with place.transaction() as tx:
+        redacted = erase_user(tx, user, actor=operator_name())
+    show(Erased(user, list(redacted)), as_json=place.json)
 
 
 def shown(user: User) -> User:

@@ -253,15 +253,15 @@ SELECT tally.describe('tally.api_key_usage', 'Requests by key and day, as of the
   "day": "A day of UTC.",
   "requests": "How many of its requests were admitted."}');
 
+-- Without a CHECK: each is read and planned anew by every statement, which each request would pay for twice.
 CREATE UNLOGGED TABLE tally.rate_limits (
   bucket text COLLATE "C" PRIMARY KEY,
   tat timestamptz NOT NULL,
   day date NOT NULL,
-  used integer NOT NULL CONSTRAINT used_is_counted CHECK (used >= 0),
+  used integer NOT NULL,
   previous_day date,
-  previous_used integer CONSTRAINT previous_used_is_counted CHECK (previous_used >= 0),
-  seen_at timestamptz NOT NULL,
-  CONSTRAINT previous_day_is_whole CHECK (num_nulls(previous_day, previous_used) IN (0, 2))
+  previous_used integer,
+  seen_at timestamptz NOT NULL
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
 SELECT tally.describe('tally.rate_limits', 'Buckets of running requests; unlogged, so a crash forgets them and what was not flushed.', '{
   "bucket": "u:<user>:<tier>, k:<key> or ip:<network>.",
@@ -746,31 +746,20 @@ COMMENT ON FUNCTION tally.erase_user_v1(text, text) IS
 
 -- Limits -----------------------------------------------------------------------------------------
 
+-- Neither is STRICT: the planner takes a function apart into its expression only where it could not return NULL otherwise.
 CREATE FUNCTION tally.gcra_burst(p_rate integer) RETURNS integer
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$ SELECT greatest(1, p_rate OPERATOR(pg_catalog./) 10) $$;
 COMMENT ON FUNCTION tally.gcra_burst(integer) IS 'How many requests a bucket of a rate admits at once: a tenth of a minute''s, at least 1.';
 
 CREATE FUNCTION tally.gcra_interval(p_rate integer) RETURNS interval
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
   -- 60 s by rate - burst + 1, rounded up to the microsecond: then burst + (rate - burst) is the most of any 60 seconds.
   SELECT (60000000 OPERATOR(pg_catalog.+) p_rate OPERATOR(pg_catalog.-) tally.gcra_burst(p_rate)) OPERATOR(pg_catalog./)
     (p_rate OPERATOR(pg_catalog.-) tally.gcra_burst(p_rate) OPERATOR(pg_catalog.+) 1) OPERATOR(pg_catalog.*) '1 microsecond'::pg_catalog.interval
 $$;
 COMMENT ON FUNCTION tally.gcra_interval(integer) IS 'The pause between two requests of a bucket of a rate whose burst is spent.';
-
-CREATE FUNCTION tally.gcra_remaining(p_slack interval, p_step interval, p_quota_left integer) RETURNS integer
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog
-AS $$
-DECLARE
-  slack CONSTANT bigint := date_part('epoch', p_slack) * 1000000;
-  step CONSTANT bigint := date_part('epoch', p_step) * 1000000;
-BEGIN
-  RETURN greatest(0, least(p_quota_left, (slack + step) / step));
-END $$;
-COMMENT ON FUNCTION tally.gcra_remaining(interval, interval, integer) IS
-  'How many more requests would be admitted at once: by the slack that is left in a bucket, and by its quota (NULL is none).';
 
 CREATE FUNCTION tally.make_bucket(p_bucket text, p_used bigint) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog
@@ -781,19 +770,20 @@ AS $$
 $$;
 COMMENT ON FUNCTION tally.make_bucket(text, bigint) IS 'Makes a full bucket that goes on from a day''s flushed count; one that another made stays.';
 
-CREATE FUNCTION tally.make_key_buckets(p_user_id text, p_tier text, p_key_id uuid) RETURNS void
+CREATE FUNCTION tally.make_key_buckets(p_key_id uuid) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog
 AS $$
 DECLARE
   today CONSTANT date := (tally.clock() AT TIME ZONE 'UTC')::date;
 BEGIN
-  PERFORM tally.make_bucket('u:' || p_user_id || ':' || p_tier, (
-    SELECT coalesce(sum(s.requests), 0) FROM tally.api_keys AS k INNER JOIN tally.api_key_usage AS s ON s.key_id = k.id
-    WHERE k.user_id = p_user_id AND k.tier = p_tier AND s.day = today)::bigint);
+  PERFORM tally.make_bucket('u:' || k.user_id || ':' || k.tier, (
+    SELECT coalesce(sum(s.requests), 0) FROM tally.api_keys AS o INNER JOIN tally.api_key_usage AS s ON s.key_id = o.id
+    WHERE o.user_id = k.user_id AND o.tier = k.tier AND s.day = today)::bigint)
+  FROM tally.api_keys AS k WHERE k.id = p_key_id;
   PERFORM tally.make_bucket('k:' || p_key_id, coalesce((
     SELECT s.requests FROM tally.api_key_usage AS s WHERE s.key_id = p_key_id AND s.day = today), 0));
 END $$;
-COMMENT ON FUNCTION tally.make_key_buckets(text, text, uuid) IS 'Makes the two buckets of a key where they are missing, each with today''s flushed count.';
+COMMENT ON FUNCTION tally.make_key_buckets(uuid) IS 'Makes the two buckets of a key where they are missing, each with today''s flushed count.';
 
 CREATE FUNCTION tally.admit_anonymous_v1(
   p_bucket text, OUT refusal text, OUT rate_limit integer, OUT remaining integer, OUT reset_seconds double precision,
@@ -836,7 +826,8 @@ BEGIN
     WHERE b.bucket = p_bucket;
     used_today := used_today + 1;
   END IF;
-  remaining := tally.gcra_remaining(at + slack - held.tat, step, quota - used_today);
+  remaining := greatest(0, least(
+    quota - used_today, floor(date_part('epoch', at + slack + step - held.tat) / date_part('epoch', step) + 1e-9)));
   reset_seconds := greatest(0, date_part('epoch', held.tat - at));
 END $$;
 COMMENT ON FUNCTION tally.admit_anonymous_v1(text) IS
@@ -850,35 +841,49 @@ CREATE FUNCTION tally.admit_v1(
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog
 AS $$
 DECLARE
-  asked record;
-  of_user record;
-  of_key record;
   at timestamptz := tally.clock();
-  today date;
-  used_today integer;
+  today date := (at AT TIME ZONE 'UTC')::date;
+  prefix text;
+  revoked_at timestamptz;
+  expires_at timestamptz;
+  barred_at timestamptz;
+  quota integer;
   user_bucket text;
   key_bucket text;
   user_step interval;
   key_step interval;
   user_slack interval;
   key_slack interval;
+  user_tat timestamptz;
+  key_tat timestamptz;
+  used_today integer;
+  used_on date;
 BEGIN
   -- 1. The key as it is now, with its owner and tier. Nothing here is locked: what a later commit says holds for later requests.
-  SELECT k.id, k.user_id, k.prefix, k.scopes, k.tier, k.rate_limit AS key_rate, k.revoked_at, k.expires_at,
-         u.blacklisted_at, u.deleted_at, t.rate_limit AS user_rate, t.daily_quota
-  INTO asked
+  SELECT k.id, k.user_id, k.prefix, k.scopes, k.revoked_at, k.expires_at, coalesce(u.blacklisted_at, u.deleted_at),
+         least(t.rate_limit, k.rate_limit), t.daily_quota, 'u:' || k.user_id || ':' || k.tier, 'k:' || k.id,
+         tally.gcra_interval(t.rate_limit), tally.gcra_interval(t.rate_limit) * (tally.gcra_burst(t.rate_limit) - 1),
+         tally.gcra_interval(k.rate_limit), tally.gcra_interval(k.rate_limit) * (tally.gcra_burst(k.rate_limit) - 1)
+  INTO key_id, user_id, prefix, scopes, revoked_at, expires_at, barred_at, rate_limit, quota, user_bucket, key_bucket,
+       user_step, user_slack, key_step, key_slack
   FROM tally.api_keys AS k
   INNER JOIN tally.users AS u ON u.id = k.user_id
   INNER JOIN tally.api_tiers AS t ON t.tier = k.tier
   WHERE k.key_hash = p_key_hash;
-  IF asked.id IS NULL OR asked.prefix <> p_prefix THEN
-    refusal := 'TSI07';
-  ELSIF asked.revoked_at IS NOT NULL THEN
-    refusal := 'TSI08';
-  ELSIF asked.expires_at <= at THEN
-    refusal := 'TSI09';
-  END IF;
-  IF refusal IS NOT NULL THEN
+  IF prefix = p_prefix AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > at) THEN
+    IF barred_at IS NOT NULL THEN
+      refusal := 'TSI06';
+      RETURN;
+    ELSIF NOT scopes && p_any_of AND p_any_of <> '{}' THEN
+      refusal := 'TSI10';
+      RETURN;
+    END IF;
+  ELSE
+    refusal := CASE WHEN prefix IS DISTINCT FROM p_prefix THEN 'TSI07' WHEN revoked_at IS NOT NULL THEN 'TSI08' ELSE 'TSI09' END;
+    user_id := NULL;
+    key_id := NULL;
+    scopes := NULL;
+    rate_limit := NULL;
     -- Whoever tries keys is limited like whoever has none; an answer about the key is not worth more than his bucket holds.
     IF p_anonymous_bucket IS NOT NULL THEN
       SELECT coalesce(a.refusal, admit_v1.refusal), a.rate_limit, a.remaining, a.reset_seconds, a.retry_after
@@ -887,69 +892,64 @@ BEGIN
     END IF;
     RETURN;
   END IF;
-  user_id := asked.user_id;
-  key_id := asked.id;
-  scopes := asked.scopes;
-  IF asked.blacklisted_at IS NOT NULL OR asked.deleted_at IS NOT NULL THEN
-    refusal := 'TSI06';
-    RETURN;
-  ELSIF cardinality(p_any_of) > 0 AND NOT asked.scopes && p_any_of THEN
-    refusal := 'TSI10';
-    RETURN;
-  END IF;
 
-  -- 2. Both buckets are locked, the owner's first.
-  user_bucket := 'u:' || asked.user_id || ':' || asked.tier;
-  key_bucket := 'k:' || asked.id;
+  -- 2. The owner's bucket is charged, then the key's, each only where it admits; the locks are taken in this order.
   LOOP
-    SELECT b.tat, b.day, b.used INTO of_user FROM tally.rate_limits AS b WHERE b.bucket = user_bucket FOR NO KEY UPDATE;
+    UPDATE tally.rate_limits AS b SET
+      tat = greatest(b.tat, at) + user_step, used = CASE WHEN b.day < today THEN 1 ELSE b.used + 1 END,
+      day = greatest(b.day, today), seen_at = at,
+      previous_day = CASE WHEN b.day < today THEN b.day ELSE b.previous_day END,
+      previous_used = CASE WHEN b.day < today THEN b.used ELSE b.previous_used END
+    WHERE b.bucket = user_bucket AND b.tat <= at + user_slack AND (quota IS NULL OR b.used < quota OR b.day < today)
+    RETURNING b.tat, b.used INTO user_tat, used_today;
     IF FOUND THEN
-      SELECT b.tat, b.day, b.used INTO of_key FROM tally.rate_limits AS b WHERE b.bucket = key_bucket FOR NO KEY UPDATE;
+      UPDATE tally.rate_limits AS b SET
+        tat = greatest(b.tat, at) + key_step, used = CASE WHEN b.day < today THEN 1 ELSE b.used + 1 END,
+        day = greatest(b.day, today), seen_at = at,
+        previous_day = CASE WHEN b.day < today THEN b.day ELSE b.previous_day END,
+        previous_used = CASE WHEN b.day < today THEN b.used ELSE b.previous_used END
+      WHERE b.bucket = key_bucket AND b.tat <= at + key_slack
+      RETURNING b.tat INTO key_tat;
       EXIT WHEN FOUND;
+      -- 3. The key refuses: the owner's charge is taken back under its lock. A time before now became now, which is as full.
+      UPDATE tally.rate_limits AS b SET tat = b.tat - user_step, used = b.used - 1 WHERE b.bucket = user_bucket
+      RETURNING b.tat, b.used INTO user_tat, used_today;
+      SELECT b.tat INTO key_tat FROM tally.rate_limits AS b WHERE b.bucket = key_bucket;
+      IF FOUND THEN
+        refusal := 'TSI11';
+        retry_after := greatest(date_part('epoch', key_tat - key_slack - at), date_part('epoch', user_tat - user_slack - at));
+        EXIT;
+      END IF;
+    ELSE
+      SELECT b.tat, b.used, b.day INTO user_tat, used_today, used_on FROM tally.rate_limits AS b WHERE b.bucket = user_bucket;
+      IF FOUND THEN
+        SELECT coalesce((SELECT b.tat FROM tally.rate_limits AS b WHERE b.bucket = key_bucket), at) INTO key_tat;
+        used_today := CASE WHEN used_on < today THEN 0 ELSE used_today END;
+        IF used_today >= quota THEN
+          refusal := 'TSI12';
+          retry_after := date_part('epoch', ((today + 1)::timestamp AT TIME ZONE 'UTC') - at);
+        ELSE
+          refusal := 'TSI11';
+          retry_after := greatest(0, date_part('epoch', user_tat - user_slack - at), date_part('epoch', key_tat - key_slack - at));
+        END IF;
+        EXIT;
+      END IF;
     END IF;
-    PERFORM tally.make_key_buckets(asked.user_id, asked.tier, asked.id);
-    -- A key that was never used may have been deleted since it was read, and its bucket with it.
-    IF NOT EXISTS (SELECT FROM tally.api_keys AS k WHERE k.id = asked.id) THEN
+    -- A bucket is missing. A key that was never used may have been deleted since it was read, and its bucket with it.
+    PERFORM tally.make_key_buckets(key_id);
+    IF NOT EXISTS (SELECT FROM tally.api_keys AS k WHERE k.id = admit_v1.key_id) THEN
       refusal := 'TSI07';
       RETURN;
     END IF;
   END LOOP;
 
-  -- 3. The time of the decision is that of the locks.
-  at := tally.clock();
-  today := (at AT TIME ZONE 'UTC')::date;
-  user_step := tally.gcra_interval(asked.user_rate);
-  key_step := tally.gcra_interval(asked.key_rate);
-  user_slack := user_step * (tally.gcra_burst(asked.user_rate) - 1);
-  key_slack := key_step * (tally.gcra_burst(asked.key_rate) - 1);
-  used_today := CASE WHEN of_user.day < today THEN 0 ELSE of_user.used END;
-  rate_limit := least(asked.user_rate, asked.key_rate);
-  IF used_today >= asked.daily_quota THEN
-    refusal := 'TSI12';
-    retry_after := date_part('epoch', ((today + 1)::timestamp AT TIME ZONE 'UTC') - at);
-  ELSIF of_user.tat > at + user_slack OR of_key.tat > at + key_slack THEN
-    refusal := 'TSI11';
-    retry_after := date_part('epoch', greatest(of_user.tat - user_slack, of_key.tat - key_slack) - at);
-  ELSE
-    -- 4. Both are charged.
-    of_user.tat := greatest(of_user.tat, at) + user_step;
-    of_key.tat := greatest(of_key.tat, at) + key_step;
-    used_today := used_today + 1;
-    UPDATE tally.rate_limits AS b SET
-      tat = of_user.tat, used = used_today, seen_at = at, day = greatest(b.day, today),
-      previous_day = CASE WHEN b.day < today THEN b.day ELSE b.previous_day END,
-      previous_used = CASE WHEN b.day < today THEN b.used ELSE b.previous_used END
-    WHERE b.bucket = user_bucket;
-    UPDATE tally.rate_limits AS b SET
-      tat = of_key.tat, used = CASE WHEN b.day < today THEN 1 ELSE b.used + 1 END, seen_at = at, day = greatest(b.day, today),
-      previous_day = CASE WHEN b.day < today THEN b.day ELSE b.previous_day END,
-      previous_used = CASE WHEN b.day < today THEN b.used ELSE b.previous_used END
-    WHERE b.bucket = key_bucket;
-  END IF;
-  remaining := least(
-    tally.gcra_remaining(at + user_slack - of_user.tat, user_step, asked.daily_quota - used_today),
-    tally.gcra_remaining(at + key_slack - of_key.tat, key_step, NULL));
-  reset_seconds := greatest(0, date_part('epoch', greatest(of_user.tat, of_key.tat) - at));
+  -- How many more pass at once: whole steps within the slack, in both buckets, and the quota. Steps are whole microseconds,
+  -- so that a billionth heals what floats lose and reaches no other number.
+  remaining := greatest(0, least(
+    quota - used_today,
+    floor(date_part('epoch', at + user_slack + user_step - user_tat) / date_part('epoch', user_step) + 1e-9),
+    floor(date_part('epoch', at + key_slack + key_step - key_tat) / date_part('epoch', key_step) + 1e-9)));
+  reset_seconds := greatest(0, date_part('epoch', greatest(user_tat, key_tat) - at));
 END $$;
 COMMENT ON FUNCTION tally.admit_v1(bytea, text, text[], text) IS
   'Decides on one request and charges both buckets of its key. A refusal is a value, the SQLSTATE of its error: so that the caller''s commit keeps what was charged.';
@@ -1097,8 +1097,8 @@ REVOKE EXECUTE ON FUNCTION
   tally.lock_keys(uuid, text), tally.update_api_key_v1(uuid, integer, jsonb, text),
   tally.rotate_api_key_v1(uuid, bytea, text, interval, text), tally.revoke_api_keys_v1(text, uuid, text, text),
   tally.set_tier_limits_v1(text, integer, integer, text), tally.delete_user_v1(text, text), tally.erase_user_v1(text, text),
-  tally.gcra_burst(integer), tally.gcra_interval(integer), tally.gcra_remaining(interval, interval, integer),
-  tally.make_bucket(text, bigint), tally.make_key_buckets(text, text, uuid), tally.admit_anonymous_v1(text),
+  tally.gcra_burst(integer), tally.gcra_interval(integer),
+  tally.make_bucket(text, bigint), tally.make_key_buckets(uuid), tally.admit_anonymous_v1(text),
   tally.admit_v1(bytea, text, text[], text), tally.flush_usage_v1(), tally.count_requests_v1(uuid, integer),
   tally.reset_daily_count_v1(uuid, text)
   FROM PUBLIC;

@@ -324,7 +324,8 @@ BEGIN
   END IF;
   refusal := CASE
     -- What was signed names the wallet of then; his wallet now has proved nothing.
-    WHEN p_wallet <> (SELECT coalesce(u.wallet_address, '') FROM tally.users AS u WHERE u.id = challenge.user_id)
+    WHEN p_wallet IS NOT NULL
+      AND p_wallet IS DISTINCT FROM (SELECT u.wallet_address FROM tally.users AS u WHERE u.id = challenge.user_id)
       THEN 'wrong_message'
     WHEN NOT tally.claim_nullifier(p_verifier, p_nullifier, challenge.user_id) THEN 'nullifier_taken'
   END;

@@ -711,23 +711,30 @@ BEGIN
     ORDER BY i.idempotency_key COLLATE "C", i.place
   ), numbered AS MATERIALIZED (
     SELECT g.*, nextval('tally.blockchain_transactions_id_seq') AS id FROM (SELECT * FROM given ORDER BY place) AS g
+  ), inserted AS (
+    INSERT INTO tally.blockchain_transactions (id, chain_id, transaction_type, origin, idempotency_key, intent_digest, from_address,
+      to_address, contract_address, contract_name, function_name, parameters, call_data, value_transferred, state, challenge_id, user_id)
+    OVERRIDING SYSTEM VALUE
+    SELECT g.id, g.chain_id, g.transaction_type, 'managed', g.idempotency_key,
+      tally.intent_digest(g.call_data, g.chain_id, g.to_address, g.transaction_type, g.value),
+      coalesce(g.from_address, a.address), g.to_address, d.contract_address, d.contract_name, g.function_name, g.parameters::jsonb, g.call_data,
+      g.value, 'queued', g.challenge_id, g.user_id
+    FROM numbered AS g
+    INNER JOIN tally.blockchain_transaction_types AS t ON t.name = g.transaction_type
+    LEFT JOIN tally.chain_accounts AS a ON g.from_address IS NULL AND a.chain_id = g.chain_id AND a.purpose = t.purpose
+    LEFT JOIN LATERAL (
+      SELECT c.contract_address, c.contract_name FROM tally.contract_deployments AS c
+      WHERE c.chain_id = g.chain_id AND c.contract_address = g.to_address ORDER BY c.id DESC LIMIT 1
+    ) AS d ON true
+    ORDER BY g.idempotency_key COLLATE "C"
+    ON CONFLICT (idempotency_key) DO NOTHING RETURNING id
   )
-  INSERT INTO tally.blockchain_transactions (id, chain_id, transaction_type, origin, idempotency_key, intent_digest, from_address,
-    to_address, contract_address, contract_name, function_name, parameters, call_data, value_transferred, state, challenge_id, user_id)
-  OVERRIDING SYSTEM VALUE
-  SELECT g.id, g.chain_id, g.transaction_type, 'managed', g.idempotency_key,
-    tally.intent_digest(g.call_data, g.chain_id, g.to_address, g.transaction_type, g.value),
-    coalesce(g.from_address, a.address), g.to_address, d.contract_address, d.contract_name, g.function_name, g.parameters::jsonb, g.call_data,
-    g.value, 'queued', g.challenge_id, g.user_id
-  FROM numbered AS g
-  INNER JOIN tally.blockchain_transaction_types AS t ON t.name = g.transaction_type
-  LEFT JOIN tally.chain_accounts AS a ON g.from_address IS NULL AND a.chain_id = g.chain_id AND a.purpose = t.purpose
-  LEFT JOIN LATERAL (
-    SELECT c.contract_address, c.contract_name FROM tally.contract_deployments AS c
-    WHERE c.chain_id = g.chain_id AND c.contract_address = g.to_address ORDER BY c.id DESC LIMIT 1
-  ) AS d ON true
-  ORDER BY g.idempotency_key COLLATE "C"
-  ON CONFLICT (idempotency_key) DO NOTHING;
+  SELECT array_agg(n.id ORDER BY n.id) INTO ids FROM inserted AS n;
+  PERFORM tally.wake_chain(c.chain_id) FROM (SELECT DISTINCT unnest(p_chain_ids) AS chain_id) AS c;
+  -- The usual case: every key is new, and the numbers rise as the intents do.
+  IF cardinality(ids) = cardinality(p_keys) THEN
+    RETURN ids;
+  END IF;
 
   SELECT i.idempotency_key, b.id INTO wrong
   FROM unnest(p_chain_ids, p_types, p_keys, p_to, p_call_data, p_values)
@@ -742,7 +749,6 @@ BEGIN
   SELECT array_agg(b.id ORDER BY i.place) INTO ids
   FROM unnest(p_keys) WITH ORDINALITY AS i (idempotency_key, place)
   INNER JOIN tally.blockchain_transactions AS b ON b.idempotency_key = i.idempotency_key;
-  PERFORM tally.wake_chain(c.chain_id) FROM (SELECT DISTINCT unnest(p_chain_ids) AS chain_id) AS c;
   RETURN coalesce(ids, '{}');
 END $$;
 COMMENT ON FUNCTION tally.transaction_queue_v1(bigint[], text[], text[], text[], bytea[], numeric[], text[], bigint[], text[], text[], text[]) IS

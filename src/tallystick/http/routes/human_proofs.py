@@ -20,15 +20,17 @@ from tallystick.http.answers import Body, Page, optional_time
 from tallystick.http.asked import After, Caller, Flag, Limit, Read, Served, Text, Write
 from tallystick.http.owning import check_owns, known, own_user
 from tallystick.http.parameters import MAX_NUMBER, check_limit
-from tallystick.identity import UserRepository
 from tallystick.identity.errors import NotFoundError
-from tallystick.identity.human_proofs import HumanProof, HumanProofRepository, ProofRefused
+from tallystick.identity.human_proofs import (
+    HumanProof,
+    HumanProofRepository,
+    ProofRefused,
+    wallet_standing,
+)
 from tallystick.identity.verifiers import Challenge, parse_submission
 from tallystick.record import ChainId, format_address
 
 SEES_ALL: Final = "identity:read"
-MAX_VALID: Final = 1_000
-"""Of a user's valid proofs so many are looked at: each lasts a day or more."""
 ChallengeIdText = FromPath[str]
 
 
@@ -204,22 +206,11 @@ def post_revoke(
 @get("/api/v1/human-proofs/status/{wallet:str}", sync_to_thread=True)
 def get_wallet_status(services: Served, wallet: FromPath[str]) -> WalletStatus:
     """Whether a wallet has proved something that counts now, and no more than that."""
-
-    def read(tx: Transaction) -> WalletStatus:
-        try:
-            user = UserRepository(tx).get_by_wallet(wallet)
-        except NotFoundError:
-            # Who is a user is nobody else's matter: he answers like one who proved nothing.
-            return WalletStatus(valid=False, assurance=None, expires_at=None)
-        page = HumanProofRepository(tx).list_by_user(user.id, valid_only=True, limit=MAX_VALID)
-        if not page.items:
-            return WalletStatus(valid=False, assurance=None, expires_at=None)
-        best = max(page.items, key=lambda proof: (proof.assurance or 0, proof.expires_at))
-        return WalletStatus(True, best.assurance, format_time(best.expires_at))
-
     # On the primary: others decide by it.
     with services.database.transaction(read_only=True) as tx:
-        return read(tx)
+        standing = wallet_standing(tx, wallet)
+    until = optional_time(standing.expires_at)
+    return WalletStatus(standing.valid, standing.assurance, until)
 
 
 def own_challenge(services: Served, principal: Caller, challenge_id: str) -> Challenge:

@@ -14,6 +14,7 @@ from tallystick.identity.human_proofs.repository import (
     HumanProofRepository,
     HumanProofRules,
 )
+from tallystick.identity.human_proofs.standing import WalletStanding, wallet_standing
 
 __all__ = [
     "CHALLENGE_LIFE",
@@ -26,4 +27,6 @@ __all__ = [
     "NewProof",
     "ProofRefused",
     "VerificationScore",
+    "WalletStanding",
+    "wallet_standing",
 ]
