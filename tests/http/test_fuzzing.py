@@ -17,6 +17,10 @@ with warnings.catch_warnings():
 
 from tests.http.conftest import TOKEN, Running
 
+# The server's pool draws random numbers too, in threads of this process, at any time.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Do not use the `random` module:hypothesis.errors.HypothesisDeprecationWarning"
+)
 EXAMPLES = 12
 """Made-up requests for each route and principal; thousands of them under `--all`."""
 MANY_EXAMPLES = 150

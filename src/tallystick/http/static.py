@@ -46,7 +46,7 @@ CORS: Final[Headers] = [
 PREFLIGHT: Final[Headers] = [
     *CORS,
     (b"access-control-allow-methods", b"GET, HEAD, OPTIONS"),
-    (b"access-control-allow-headers", b"Authorization, If-None-Match"),
+    (b"access-control-allow-headers", b"Authorization, X-API-Key, If-None-Match"),
     (b"access-control-max-age", b"86400"),
 ]
 
@@ -181,7 +181,7 @@ def cache_headers(is_open: bool, lifetime: bytes) -> Headers:  # noqa: FBT001 --
     """Return who may keep the answer, and how long."""
     if is_open:
         return [(b"cache-control", b"public, " + lifetime)]
-    return [(b"cache-control", b"private, " + lifetime), (b"vary", b"Authorization")]
+    return [(b"cache-control", b"private, " + lifetime), (b"vary", b"Authorization, X-API-Key, Cookie")]
 
 
 def problem_answer(error: Error) -> Answer:

@@ -30,6 +30,7 @@ PARTS: Final = (
     "route",
     "status",
     "address",
+    "chain_id",
 )
 """Which part of the program speaks: numbers, and names that an operator or the program gave."""
 LAST: Final = ("error",)

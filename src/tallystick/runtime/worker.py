@@ -25,6 +25,7 @@ from tallystick.outbox import OutboxSettings, SinkSettings, run_outbox
 from tallystick.runtime.chain import chain_duties
 from tallystick.runtime.heads import run_heads
 from tallystick.runtime.house import origin_prefix
+from tallystick.runtime.identity import run_flushes, run_sweeps
 from tallystick.runtime.indexing import run_indexes
 from tallystick.runtime.lifecycle import run_lifecycle
 from tallystick.runtime.place import database_url
@@ -37,7 +38,7 @@ from tallystick.seal.sequencer import SealObserver, SealResult, SequencerWorker
 
 STOP_SECONDS: Final = 18.0
 """What is in flight is finished within 20 s of the signal (log.md, section 6.4)."""
-SPARE_CONNECTIONS: Final = 13
+SPARE_CONNECTIONS: Final = 15
 """Besides those that seal: probe, sources, outbox and its deliveries, keys, and other duties."""
 GIVEN_UP: Final = 5
 
@@ -87,6 +88,8 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
             "witnesses": lambda: run_witnesses(database, stop),
             "indexes": lambda: run_indexes(database, stop),
             "heads": lambda: run_heads(database, stop),
+            "usage": lambda: run_flushes(database, stop),
+            "challenges": lambda: run_sweeps(database, stop),
             "outbox": lambda: run_outbox(database, stop, outbox),
             **chain_duties(database, settings, stop),
         }

@@ -139,7 +139,8 @@ def test_equal_intents_are_told_apart_by_their_order(backups):
     backups.take()
     live = backups.again(desk)
     live.run(
-        "UPDATE tally.blockchain_transactions SET state = 'cancelled', error_message = 'x' WHERE id > 2"
+        "UPDATE tally.blockchain_transactions SET state = 'cancelled', error_message = 'x'"
+        " WHERE id > 2"
     )
     live.sender.round()
     restored = backups.restored(desk)

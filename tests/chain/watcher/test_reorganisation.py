@@ -117,7 +117,7 @@ def test_what_nobody_was_told_of_is_not_rolled_back(deep_world, recorder):
 
 
 def test_below_finality_the_network_halts(world, recorder):
-    """chain 8: A reorganisation below finality halts and takes nothing back; resume needs a reason."""
+    """chain 8: A reorganisation below finality halts, nothing goes back; resume needs a reason."""
     world.catch_up()
     sent = world.send()
     world.anvil.mine(2)
@@ -184,7 +184,8 @@ def test_a_paused_network_is_followed(world, recorder):
     world.catch_up()
     sent = world.send()
     world.run(
-        "SELECT tally.network_set_v1(%s, 'paused', 'test', NULL, NULL, NULL, NULL, NULL, NULL, NULL)",
+        "SELECT tally.network_set_v1(%s, 'paused', 'test',"
+        " NULL, NULL, NULL, NULL, NULL, NULL, NULL)",
         CHAIN_ID,
     )
     world.anvil.mine(2)

@@ -490,6 +490,7 @@ def test_an_error_inside_is_named_at_once(database: Database) -> None:
 
 def test_an_admission_is_a_value(database: Database) -> None:
     """An admission says who calls, with which scopes, and where his limit stands."""
+    set_clock(database, NOON)
     user = make_user(database)
     key, text = make_key(database, user, scopes=["log:read"])
     assert admit(database, text) == Admission(

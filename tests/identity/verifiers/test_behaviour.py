@@ -188,7 +188,7 @@ class TellingNode:
             "to_address": f"0x{nonce:040x}",
             "nonce": nonce,
             "block_number": 100 + nonce,
-            "block_time": MIDNIGHT + datetime.timedelta(days=nonce**2),
+            "block_time": MIDNIGHT + datetime.timedelta(days=nonce**4),
             "gas_used": 21000 + 90000 * (nonce % 2),
         }
         return types.SimpleNamespace(**(told | (self.lie if nonce == 9 else {})))

@@ -93,13 +93,11 @@ class AccountSender:
 
     def catch_up(self) -> None:
         """
-        Learn what the chain has of the account and the database does not: before anything is sent.
-
-        After a restore of the database, or a foreign transaction, the next nonce may lie below
-        the chain's, and intents that are queued here may have been sent.
+        Find out what the chain has of the account that the database forgot, before anything is
+        sent: after a restore, or a foreign transaction, its next nonce lies below the chain's.
 
         Raises:
-            UnsettledNonceError: A pool has transactions of the account that are not known here.
+            UnsettledNonceError: A node's pool has transactions of the account that nobody knows.
             NodeUnavailableError, NodeRefusedError: The node gives no answer.
         """
         reconcile_account(self._database, self._node, self._chain_id, self._address)

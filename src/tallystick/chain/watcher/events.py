@@ -155,5 +155,6 @@ class EventReader:
     def _decoder(self, contract: Followed) -> EventDecoder:
         decoder = self._decoders.get(contract.contract_id)
         if decoder is None:
-            decoder = self._decoders[contract.contract_id] = EventDecoder(contract.abi)
+            abi = self._database.read(lambda tx: store.read_abi(tx, contract.contract_id))
+            decoder = self._decoders[contract.contract_id] = EventDecoder(abi)
         return decoder

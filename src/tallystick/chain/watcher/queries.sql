@@ -6,10 +6,14 @@ FROM tally.networks AS n WHERE n.chain_id = %(chain_id)s::bigint;
 
 -- name: read_contracts
 -- Every registered contract of a network, those that a newer one replaced too, and how far each was followed.
-SELECT c.id, c.contract_name, c.contract_address, c.abi, c.block_number, f.read_block,
+SELECT c.id, c.contract_name, c.contract_address, c.block_number, f.read_block,
   f.joined_at IS NOT NULL
 FROM tally.contract_deployments AS c LEFT JOIN tally.contracts_followed AS f ON f.contract_id = c.id
 WHERE c.chain_id = %(chain_id)s::bigint ORDER BY c.id;
+
+-- name: read_abi
+-- The interface of a registered contract.
+SELECT c.abi FROM tally.contract_deployments AS c WHERE c.id = %(contract_id)s;
 
 -- name: awaited_of
 -- Those of the given hashes that belong to transactions of ours that are not mined.

@@ -42,6 +42,7 @@ class Queries:
 
     read_network: Query
     read_contracts: Query
+    read_abi: Query
     awaited_of: Query
     read_awaited: Query
     read_blocks: Query
@@ -93,7 +94,6 @@ class Followed:
     contract_id: ContractId
     name: str
     address: Address
-    abi: Sequence[Mapping[str, Any]]
     block_number: int | None
     """Where it was deployed; None where nobody knows."""
     read_block: int | None
@@ -251,6 +251,11 @@ def read_position(tx: Transaction, chain_id: ChainId) -> Position | None:
 def read_contracts(tx: Transaction, chain_id: ChainId) -> list[Followed]:
     """Return every registered contract of the network."""
     return tx.rows(Followed, SQL.read_contracts, {"chain_id": chain_id})
+
+
+def read_abi(tx: Transaction, contract_id: ContractId) -> list[dict[str, Any]]:
+    """Return the interface of a registered contract."""
+    return list(tx.value(SQL.read_abi, {"contract_id": contract_id}))
 
 
 def awaited_of(

@@ -127,9 +127,14 @@ class Watcher:
             agreed = numbers[0]
         number = first_block(head=head, confirmations=position.confirmations, agreed=agreed)
         headers = self._reader.headers(number, number)
-        if headers:
-            self._record(position, Window(headers=headers, final_block=number))
-        return bool(headers)
+        if not headers:
+            return False
+        if agreed is not None:
+            answers = self._reader.hashes_of_each(number)
+            if not are_agreed(answers, headers[0].hash, position.finality_quorum):
+                return False
+        self._record(position, Window(headers=headers, final_block=number))
+        return True
 
     def _advance(
         self, position: Position, scanned: BlockId, headers: tuple[Header, ...], *, head: int
@@ -152,7 +157,8 @@ class Watcher:
         self._prepare(window)
         if not window.is_empty or is_moved:
             self._record(position, window)
-        return newest < head or is_moved or events.is_behind
+        # A head that the node names and does not give yet is waited for.
+        return bool(headers and newest < head) or is_moved or events.is_behind
 
     def _receipts(self, headers: Sequence[Header]) -> list[Receipt]:
         """Return the receipts of the transactions of ours in *headers*."""

@@ -765,7 +765,9 @@ CREATE FUNCTION tally.make_bucket(p_bucket text, p_used bigint) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog
 AS $$
   INSERT INTO tally.rate_limits (bucket, tat, day, used, seen_at)
-  SELECT p_bucket, c.at, (c.at AT TIME ZONE 'UTC')::date, least(p_used, 2147483646), c.at FROM (SELECT tally.clock() AS at) AS c
+  -- Full since a minute ago: the request that it is made for came before now.
+  SELECT p_bucket, c.at - interval '1 minute', (c.at AT TIME ZONE 'UTC')::date, least(p_used, 2147483646), c.at
+  FROM (SELECT tally.clock() AS at) AS c
   ON CONFLICT (bucket) DO NOTHING
 $$;
 COMMENT ON FUNCTION tally.make_bucket(text, bigint) IS 'Makes a full bucket that goes on from a day''s flushed count; one that another made stays.';

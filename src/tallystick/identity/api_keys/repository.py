@@ -37,6 +37,7 @@ from tallystick.identity.errors import (
     NotFoundError,
     UnknownKeyError,
 )
+from tallystick.identity.idempotency import forget_requests
 from tallystick.identity.inputs import parse_id
 from tallystick.identity.key_text import NUMBER_BITS, SECRET_BYTES, format_key, parse_key
 from tallystick.identity.paging import DEFAULT_LIMIT, Page, begin_at, check_limit, page_of
@@ -298,8 +299,10 @@ class APIKeyRepository:
         """
         Write down what the buckets counted since the last flush; return how many keys changed.
 
-        It lowers nothing, and does nothing while another flush runs.
+        It lowers nothing, and does nothing while another flush runs. Requests that came under an
+        Idempotency-Key a day ago are forgotten with it.
         """
+        forget_requests(self.tx)
         return store.flush_usage(self.tx)
 
     def usage(self, key_id: KeyRef, days: int = 30) -> KeyUsage:

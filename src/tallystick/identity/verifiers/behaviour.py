@@ -12,7 +12,7 @@ import datetime
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
@@ -117,13 +117,14 @@ class Measured:
         }
 
 
+@dataclass(frozen=True, slots=True)
 class BehaviourVerifier:
     """The signature of `signature`, and the wallet's last 10 to 100 transactions."""
 
-    name: Final = "behaviour"
-    version: Final = 1
-    assurance: Final = 2
-    validity: Final = datetime.timedelta(hours=24)
+    name: str = field(default="behaviour", init=False)
+    version: int = field(default=1, init=False)
+    assurance: int = field(default=2, init=False)
+    validity: datetime.timedelta = field(default=datetime.timedelta(hours=24), init=False)
 
     def challenge_message(self, terms: ChallengeTerms) -> str:
         """The text of a new challenge."""

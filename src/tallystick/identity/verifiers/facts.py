@@ -20,34 +20,42 @@ class SeenTransaction(Protocol):
     @property
     def chain_id(self) -> int:
         """The network that it was seen on."""
+        ...
 
     @property
     def transaction_hash(self) -> str:
         """Its hash, lower case with 0x."""
+        ...
 
     @property
     def from_address(self) -> str:
         """Who sent it, lower case with 0x."""
+        ...
 
     @property
     def to_address(self) -> str | None:
         """Whom it calls or pays, lower case with 0x; None makes a contract."""
+        ...
 
     @property
     def nonce(self) -> int:
         """Its place among the sender's transactions, from 0."""
+        ...
 
     @property
     def block_number(self) -> int | None:
         """The block that it is in."""
+        ...
 
     @property
     def block_time(self) -> datetime.datetime | None:
         """That block's time."""
+        ...
 
     @property
     def gas_used(self) -> int | None:
         """The gas that it took."""
+        ...
 
 
 class ChainFacts(Protocol):
@@ -57,11 +65,14 @@ class ChainFacts(Protocol):
         self, chain_id: ChainId, address: Address, digest: bytes, signature: bytes
     ) -> bool:
         """Whether the contract at *address* takes *signature* of *digest* for its own."""
+        ...
 
     def look_up(
         self, chain_id: ChainId, transaction_hash: TransactionHash
     ) -> SeenTransaction | None:
         """The transaction with that hash and its receipt; None where the node knows none."""
+        ...
 
     def nonce_at(self, chain_id: ChainId, address: Address, block: str = "finalized") -> int:
         """How many transactions *address* has sent up to *block*."""
+        ...

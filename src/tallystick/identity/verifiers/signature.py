@@ -8,7 +8,7 @@ unless it is asked for assurance 1.
 from __future__ import annotations
 
 import datetime
-from typing import Final
+from dataclasses import dataclass, field
 
 from tallystick.identity.verifiers.challenge import Challenge, ChallengeTerms, Submission
 from tallystick.identity.verifiers.control import check_control
@@ -18,13 +18,14 @@ from tallystick.identity.verifiers.verdict import Verdict, accept, refuse
 from tallystick.record import wallet_nullifier
 
 
+@dataclass(frozen=True, slots=True)
 class SignatureVerifier:
     """EIP-4361, signed by EIP-191 or ERC-1271."""
 
-    name: Final = "signature"
-    version: Final = 1
-    assurance: Final = 1
-    validity: Final = datetime.timedelta(hours=24)
+    name: str = field(default="signature", init=False)
+    version: int = field(default=1, init=False)
+    assurance: int = field(default=1, init=False)
+    validity: datetime.timedelta = field(default=datetime.timedelta(hours=24), init=False)
 
     def challenge_message(self, terms: ChallengeTerms) -> str:
         """The text of a new challenge."""

@@ -32,21 +32,26 @@ class HumanProofVerifier(Protocol):
     @property
     def name(self) -> str:
         """The name of its entry point: lower-case letters, digits and underscores."""
+        ...
 
     @property
     def version(self) -> int:
         """From 1; a change of what it accepts is another version."""
+        ...
 
     @property
     def assurance(self) -> int:
         """1: control of the wallet; 2: behaviour; 3: evidence from elsewhere."""
+        ...
 
     @property
     def validity(self) -> datetime.timedelta:
         """For how long its proofs count, 1 hour to 365 days."""
+        ...
 
     def challenge_message(self, terms: ChallengeTerms) -> str:
         """The text of a new challenge; what is signed is exactly this."""
+        ...
 
     def verify(self, challenge: Challenge, submission: Submission, facts: ChainFacts) -> Verdict:
         """
@@ -56,6 +61,7 @@ class HumanProofVerifier(Protocol):
             InvalidValueError: The submission lacks what this verifier needs; no attempt is spent.
             Error: A fact that it needs cannot be had; no attempt is spent.
         """
+        ...
 
 
 Verifiers = Mapping[str, HumanProofVerifier]

@@ -101,8 +101,6 @@ def furnish_once(database: Database, node: Node, key_dir: Path) -> bool:
         accounts = open_accounts(tx, key_dir)
     fund(node, accounts, key_dir)
     with database.transaction() as tx:
-        open_network(tx)
-    with database.transaction() as tx:
         if get_network(tx, DEV_CHAIN_ID).scanned_block is None:
             # What is sent before anybody watches would be found by chance, much later.
             return False
@@ -111,8 +109,15 @@ def furnish_once(database: Database, node: Node, key_dir: Path) -> bool:
 
 
 def open_accounts(tx: Transaction, key_dir: Path) -> Mapping[str, Address]:
-    """Return the account of each purpose that a type of transaction has; new ones are added."""
+    """
+    Return the account of each purpose that a type of transaction has; new ones are added.
+
+    With the first of them the network is opened. Later it is left as it is: who pauses it has
+    his reason.
+    """
     known = {one.purpose: one.address for one in list_accounts(tx, DEV_CHAIN_ID)}
+    if not known:
+        open_network(tx)
     for purpose in store.read_purposes(tx):
         if purpose not in known:
             known[purpose] = address_of(load_or_create_key(key_dir, purpose))
@@ -127,12 +132,11 @@ def open_accounts(tx: Transaction, key_dir: Path) -> Mapping[str, Address]:
 
 
 def open_network(tx: Transaction) -> None:
-    """Give the chain's coin a price, and let the network be active, unless an operator has."""
+    """Let the network be active, and give its coin a price if it has none."""
     network = get_network(tx, DEV_CHAIN_ID)
     if find_price(tx, network.native_symbol) is None:
         record_price(tx, network.native_symbol, PRICE_USD, PRICE_SOURCE, utc_now())
-    # One that was watched before and is paused now was paused by somebody, who had his reason.
-    if network.status == "paused" and network.scanned_block is None:
+    if network.status == "paused":
         set_network(tx, DEV_CHAIN_ID, status="active")
 
 
