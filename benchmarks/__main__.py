@@ -21,11 +21,17 @@ from rich.console import Console
 from benchmarks.chain import MODULES as CHAIN_MODULES
 from benchmarks.ground import Ground, Scale, running_ground
 from benchmarks.harness import Figure, Report, fallen_ratios, print_report
+from benchmarks.identity import MODULES as IDENTITY_MODULES
 from benchmarks.large import MODULES as LARGE_MODULES
 from benchmarks.log import MODULES as LOG_MODULES
 from benchmarks.machine import describe_machine
 
-SUITES: Final = {"log": LOG_MODULES, "chain": CHAIN_MODULES, "large": LARGE_MODULES}
+SUITES: Final = {
+    "log": LOG_MODULES,
+    "identity": IDENTITY_MODULES,
+    "chain": CHAIN_MODULES,
+    "large": LARGE_MODULES,
+}
 WIDTH: Final = 200
 """The table's width where the output is no terminal."""
 

@@ -8,6 +8,7 @@ A value that does not parse stops the start with its name: nothing falls back si
 from __future__ import annotations
 
 import os
+from decimal import Decimal
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
@@ -76,6 +77,39 @@ class RemoteSigner(BaseModel):
     """The key's public half, as the service lists it."""
 
 
+class FixedPrice(BaseModel):
+    """A price that stands still."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["fixed"]
+    usd: Decimal = Field(gt=0, lt=10**12)
+    """USD for one whole coin; written as text it is exact."""
+
+
+class ChainlinkPrice(BaseModel):
+    """A price that a feed of Chainlink holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["chainlink"]
+    chain_id: int = Field(gt=0)
+    """The network that the feed stands on, which need not be the coin's own."""
+    feed: str
+    """The feed's address."""
+
+
+class HttpPrice(BaseModel):
+    """A price that a service answers, one of those that are on the list."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["http"]
+    name: str
+    """The service: coinbase, kraken or bitstamp."""
+
+
+PriceSetting = Annotated[FixedPrice | ChainlinkPrice | HttpPrice, Field(discriminator="kind")]
 SignerSetting = Annotated[FileSigner | EnvSigner | RemoteSigner, Field(discriminator="kind")]
 
 
@@ -140,6 +174,9 @@ class Settings(BaseSettings):
     )
     chain_endpoints: dict[int, tuple[SecretStr, ...]] = Field(
         {}, description="URLs of EVM nodes by chain id, the first preferred."
+    )
+    chain_prices: dict[str, PriceSetting] = Field(
+        {}, description="Where prices come from, by symbol: kind fixed, chainlink or http."
     )
     chain_signers: dict[str, SignerSetting] = Field(
         {}, description="What signs for chain accounts, by name: kind file, env or remote."

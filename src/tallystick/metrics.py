@@ -155,9 +155,51 @@ CHAIN_FOLLOWER_ERRORS: Final = Counter(
     registry=REGISTRY,
 )
 CHAIN_REORGS: Final = Counter(
-    "tally_chain_reorgs", "Reorganisations taken back.", ["chain"], registry=REGISTRY
+    "tally_chain_reorgs", "Reorganisations taken back.", ["chain_id"], registry=REGISTRY
 )
 
+CHAIN_HEAD: Final = Gauge(
+    "tally_chain_head",
+    "Number of the newest recorded block.",
+    ["chain_id"],
+    registry=REGISTRY,
+    multiprocess_mode="mostrecent",
+)
+CHAIN_FINALIZED: Final = Gauge(
+    "tally_chain_finalized",
+    "Number of the newest block that is final.",
+    ["chain_id"],
+    registry=REGISTRY,
+    multiprocess_mode="mostrecent",
+)
+CHAIN_LAG_SECONDS: Final = Gauge(
+    "tally_chain_lag_seconds",
+    "Age of the newest recorded block.",
+    ["chain_id"],
+    registry=REGISTRY,
+    multiprocess_mode="mostrecent",
+)
+CHAIN_INTENTS: Final = Gauge(
+    "tally_chain_intents",
+    "Transactions that are not final, by state.",
+    ["chain_id", "state"],
+    registry=REGISTRY,
+    multiprocess_mode="mostrecent",
+)
+CHAIN_OLDEST_INTENT_SECONDS: Final = Gauge(
+    "tally_chain_oldest_intent_seconds",
+    "Since the oldest intent that is in no block was handed over.",
+    ["chain_id"],
+    registry=REGISTRY,
+    multiprocess_mode="mostrecent",
+)
+CHAIN_HALTED: Final = Gauge(
+    "tally_chain_halted",
+    "1 where the network is halted: must be 0.",
+    ["chain_id"],
+    registry=REGISTRY,
+    multiprocess_mode="mostrecent",
+)
 CHAIN_ACCOUNT_BALANCE_WEI: Final = Gauge(
     "tally_chain_account_balance_wei",
     "What an account of ours has.",

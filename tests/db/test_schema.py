@@ -22,6 +22,7 @@ APPEND_ONLY = (
     "audits",
     "audit_findings",
     "schema_migrations",
+    "user_risk_history",
     "status_transitions",
 )
 OF_THE_LOG = (

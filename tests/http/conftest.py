@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tallystick.chain.node.nodes import Nodes
     from tallystick.http import Pages, Services
     from tests.support.server import TestServer
 
@@ -58,7 +59,11 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running(
-    settings: Settings, builder: LogBuilder, *, pages: Pages | None = None
+    settings: Settings,
+    builder: LogBuilder,
+    *,
+    pages: Pages | None = None,
+    nodes: Nodes | None = None,
 ) -> Iterator[Running]:
     """Serve in a thread of this process until the block ends."""
     database = connect(settings.database_url or "", pool_size=8)
@@ -67,7 +72,7 @@ def running(
         APIKeyRepository(tx).set_tier_limits(
             "anonymous", rate_limit=STRANGERS, daily_quota=None, actor="system:tests"
         )
-    services = make_services(settings, database)
+    services = make_services(settings, database, nodes=nodes)
     loop = asyncio.new_event_loop()
     server = make_server(create_app(services, pages=pages), host="127.0.0.1", port=settings.port)
     thread = threading.Thread(target=lambda: loop.run_until_complete(server.serve()), daemon=True)

@@ -51,6 +51,11 @@ VALUES = {
     "challenge_id": "00",
     "proof_id": "00",
     "wallet": "0x00000000000000000000000000000000000000aa",
+    "chain": "31337",
+    "chain_id": "0",
+    "address": "0x00000000000000000000000000000000000000aa",
+    "transaction_hash": "0x" + "00" * 32,
+    "transaction_id": "0",
 }
 EVERY_ROUTE = [*NEEDS, *PUSH_NEEDS, *(("GET", path) for path in STATIC_NEEDS)]
 ALL_SCOPES = sorted(SCOPES)

@@ -12,7 +12,12 @@ import pytest
 
 from tallystick.http.app import ROUTES, api_document
 from tallystick.http.scopes import NEEDS, takes_key
-from tallystick.identity.idempotency import Claim, claim_request, forget_requests
+from tallystick.identity.idempotency import (
+    Claim,
+    claim_request,
+    forget_requests,
+    keep_answer,
+)
 from tests.http.transcript import shown, transcript
 from tests.support.keys import Issued, issue, make_user
 
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
 USERS = "/api/v1/users"
 REPLAYED = "idempotency-replayed"
 AT_ONCE = 50
+PATIENCE_SECONDS = 60
 
 
 @pytest.fixture
@@ -36,7 +42,7 @@ def post(
 ) -> httpx.Response:
     """Write with an Idempotency-Key."""
     headers = {**key.headers, "Idempotency-Key": once}
-    return server.anonymous.post(path, json=body, headers=headers)
+    return server.anonymous.post(path, json=body, headers=headers, timeout=PATIENCE_SECONDS)
 
 
 def rows(server: Running, query: str) -> list[tuple[Any, ...]]:
@@ -213,3 +219,16 @@ def test_every_write_goes_the_one_way() -> None:
     for method, path in writing:
         names = [one["name"] for one in document[path][method.lower()]["parameters"]]
         assert "Idempotency-Key" in names
+
+
+@pytest.mark.slow
+def test_who_waits_too_long_is_told_to_come_again(server: Running, admin: Issued) -> None:
+    """A repetition gives up on a first request that does not end: 503, and nothing was done."""
+    database = server.services.database
+    with database.transaction() as tx:
+        assert claim_request(tx, Claim(admin.principal, "k", bytes(32))) is None
+        waited = post(server, admin, {"username": "ann"}, once="k")
+        keep_answer(tx, Claim(admin.principal, "k", bytes(32)), status=200, body={})
+    assert (waited.status_code, waited.json()["code"]) == (503, "database_unavailable")
+    assert waited.headers["retry-after"] == "1"
+    assert rows(server, "SELECT 1 FROM tally.users WHERE username = 'ann'") == []

@@ -38,7 +38,8 @@ from tallystick.seal.sequencer import Sequencer
 from tests.identity.human_proofs.support import ProofBench
 from tests.identity.verifiers.test_control import CHALLENGE
 from tests.identity.verifiers.test_message import TERMS
-from tests.support.evm import DEV_CHAIN_ID, ETHER, Anvil, running_anvil
+from tests.support.devchain import DevChain, running_node
+from tests.support.evm import DEV_CHAIN_ID, ETHER, Anvil
 from tests.support.stores import free_port
 from tests.support.wallets import Wallet, high_s_twin, wallet
 
@@ -74,37 +75,46 @@ def isValidSignature(digest: bytes32, signature: Bytes[65]) -> bytes4:
 class Chain:
     """A node, what is read of it, and wallets that really use it."""
 
-    node: Anvil
+    node: Anvil | DevChain
     facts: NodeFacts
 
     def __post_init__(self) -> None:
         self._secrets = itertools.count(5000)
-        self._now = int(self.node.rpc("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
+        self._bank = Wallet(bytes.fromhex(self.node.accounts[0].key[2:]))
+        self.node.automine(on=False)
 
     def wallet(self) -> Wallet:
         """A new wallet with money."""
         made = wallet(next(self._secrets))
-        self.node.set_balance(made.address, 1000 * ETHER)
+        self.fund(made)
         return made
 
-    def send(self, by: Wallet, nonce: int, *, to: int, data: bytes = b"", after: int) -> str:
-        """Sign and send a transaction that is mined *after* so many seconds; its hash."""
+    def fund(self, owner: Wallet) -> None:
+        """Pay a wallet for its gas."""
+        self.send(self._bank, to=bytes.fromhex(owner.address[2:]), value=10 * ETHER)
+        self.mine(after=1)
+
+    def mine(self, *, after: int) -> None:
+        """Mine what waits, so many seconds after the block before."""
+        head = self.node.rpc("eth_getBlockByNumber", "latest", False)
+        self.node.rpc("evm_mine", int(head["timestamp"], 16) + after)
+
+    def send(self, by: Wallet, *, to: bytes | None, value: int = 1, data: bytes = b"") -> str:
+        """Sign and send a transaction, which waits to be mined; its hash."""
         from eth_account import Account
 
-        self._now += after
-        self.node.rpc("evm_setNextBlockTimestamp", hex(self._now))
-        signed = Account.from_key(by.secret).sign_transaction(
-            {
-                "chainId": self.node.chain_id,
-                "nonce": nonce,
-                "to": (0xBEEF0000 + to).to_bytes(20, "big"),
-                "value": 1,
-                "data": data,
-                "gas": 400_000,
-                "gasPrice": 10**11,
-            }
-        )
-        return str(self.node.rpc("eth_sendRawTransaction", signed.raw_transaction.to_0x_hex()))
+        transaction = {
+            "chainId": self.node.chain_id,
+            "nonce": self.node.number("eth_getTransactionCount", by.address, "latest"),
+            "value": value,
+            "data": data,
+            "gas": 400_000,
+            "gasPrice": 10**10,
+        }
+        if to is not None:
+            transaction["to"] = to
+        raw = Account.from_key(by.secret).sign_transaction(transaction).raw_transaction
+        return str(self.node.rpc("eth_sendRawTransaction", "0x" + bytes(raw).hex()))
 
     def use(
         self,
@@ -116,20 +126,12 @@ class Chain:
         data: Callable[[int], int] = lambda number: 150 * number,
     ) -> list[TransactionHash]:
         """Use a wallet *count* times, all of it final at the end; the hashes in order."""
-        hashes = [
-            TransactionHash(
-                self.send(
-                    by,
-                    number,
-                    to=number % recipients,
-                    data=b"\x01" * data(number),
-                    after=gaps[number % len(gaps)],
-                )
-            )
-            for number in range(count)
-        ]
+        hashes = []
+        for number in range(count):
+            to = (0xBEEF0000 + number % recipients).to_bytes(20, "big")
+            hashes.append(TransactionHash(self.send(by, to=to, data=b"\x01" * data(number))))
+            self.mine(after=gaps[number % len(gaps)])
         self.node.mine(DEPTH)
-        self._now = int(self.node.rpc("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
         return hashes
 
     def challenge(self, address: Address) -> Challenge:
@@ -157,19 +159,19 @@ class Chain:
         import vyper
 
         code = vyper.compile_code(WALLET_CODE, output_formats=["bytecode"])["bytecode"]
-        by = self.node.accounts[0].address
-        argument = owner[2:].rjust(64, "0")
-        sent = self.node.send(**{"from": by, "data": code + argument})
+        data = bytes.fromhex(code[2:] + owner[2:].rjust(64, "0"))
+        sent = self.send(self._bank, to=None, value=0, data=data)
+        self.mine(after=1)
         self.node.mine(DEPTH)
         return Address(self.node.rpc("eth_getTransactionReceipt", sent)["contractAddress"].lower())
 
 
-@pytest.fixture(scope="module")
-def chain() -> Iterator[Chain]:
-    """A node of this module's own; time moves forward as tests need it."""
+@pytest.fixture(scope="module", params=["devchain", pytest.param("anvil", marks=pytest.mark.slow)])
+def chain(request: pytest.FixtureRequest) -> Iterator[Chain]:
+    """A node of this module's own, whose time moves as tests need it."""
     with (
-        running_anvil() as node,
-        Nodes({DEV_CHAIN_ID: (SecretStr(node.url),)}) as nodes,
+        running_node(request.param) as node,
+        Nodes({node.chain_id: (SecretStr(node.url),)}) as nodes,
     ):
         yield Chain(node, NodeFacts(ChainReader(nodes, lambda _: DEPTH)))
 
@@ -239,7 +241,7 @@ def test_a_contract_answers_for_its_own_digest_alone(bench, chain):
 def test_behaviour_is_accepted_and_kept(bench, chain):
     """identity 16: a wallet that was used like a person's proves it, and the facts are kept."""
     owner = bench.wallets["alice"]
-    chain.node.set_balance(owner.address, 1000 * ETHER)
+    chain.fund(owner)
     bench.add_user("alice", owner.address)
     hashes = chain.use(owner, 20)
     challenge = issue(bench, chain, "behaviour")
@@ -294,13 +296,8 @@ def test_a_waiting_transaction_is_not_final(chain):
     """identity 16: rule 1: a transaction that waits in the pool has no block."""
     owner = chain.wallet()
     hashes = chain.use(owner, 12)
-    chain.node.automine(on=False)
-    try:
-        waiting = TransactionHash(chain.send(owner, 12, to=1, after=HOUR))
-        assert chain.judge(owner, [*hashes, waiting]).code == "not_finalized"
-    finally:
-        chain.node.mine()
-        chain.node.automine(on=True)
+    waiting = TransactionHash(chain.send(owner, to=bytes(19) + b"\x01"))
+    assert chain.judge(owner, [*hashes, waiting]).code == "not_finalized"
 
 
 def test_nobody_chooses_a_good_stretch(chain):
@@ -310,7 +307,8 @@ def test_nobody_chooses_a_good_stretch(chain):
     assert chain.judge(owner, hashes[2:]).code is None
     for chosen in (hashes[:14], hashes[:8] + hashes[9:], [*hashes[5:], hashes[7]]):
         assert chain.judge(owner, chosen).code == "nonces_not_contiguous"
-    fresh = TransactionHash(chain.send(owner, 16, to=1, after=HOUR))
+    fresh = TransactionHash(chain.send(owner, to=bytes(19) + b"\x01"))
+    chain.mine(after=HOUR)
     assert chain.judge(owner, [*hashes, fresh]).code == "not_finalized"
     assert chain.judge(owner, hashes).code is None
     chain.node.mine(DEPTH)
@@ -338,9 +336,8 @@ def test_all_rules_and_not_enough(chain):
     assert chain.judge(owner, hashes).code == "score_too_low"
 
 
-def test_a_chain_without_a_node(chain):
+def test_a_chain_without_a_node():
     """A key's own signature needs no node; a contract's is refused, behaviour is an error."""
-    del chain
     with Nodes({}) as nodes:
         facts = NodeFacts(ChainReader(nodes, lambda _: DEPTH))
         signed = Submission(Wallet(b"\x01" * 32).sign(CHALLENGE.message))

@@ -109,11 +109,13 @@ def is_alive(pid: int) -> bool:
 
 
 @contextlib.contextmanager
-def running(data: Path, port: int, output: Path) -> Iterator[Up]:
+def running(data: Path, port: int, output: Path, *, dev_chain: bool = False) -> Iterator[Up]:
     """Run `tally up` on *data*; whatever is left of it at the end is killed."""
     output.unlink(missing_ok=True)
     arguments = ("up", "--data", str(data), "--port", str(port), "--json")
-    with tally_process(*arguments, environment={}, output=output) as process:
+    # What the dev chain adds is shown in tests/runtime/devchain/test_up.py.
+    environment = {"TALLY_DEV_CHAIN": "true" if dev_chain else "false"}
+    with tally_process(*arguments, environment=environment, output=output) as process:
         pids: dict[int, str] = {}
         try:
             facts = wait_for_facts(process, output)

@@ -49,6 +49,8 @@ from tallystick.http.reading import POSITION, Reading
 from tallystick.http.routes import (
     api_keys,
     audits,
+    chain,
+    chain_transactions,
     documents,
     events,
     histories,
@@ -134,6 +136,8 @@ ROUTES: Final = [
     *users.ROUTES,
     *api_keys.ROUTES,
     *human_proofs.ROUTES,
+    *chain.ROUTES,
+    *chain_transactions.ROUTES,
     *operations.ROUTES,
     *documents.ROUTES,
 ]

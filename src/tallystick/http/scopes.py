@@ -78,6 +78,8 @@ WITNESS: Final = Need(public=True, metered=False, by_content=True)
 
 IDENTITY_READ: Final = one_of("identity:read")
 IDENTITY_ADMIN: Final = one_of("identity:admin")
+CHAIN_READ: Final = one_of("chain:read")
+CHAIN_ADMIN: Final = one_of("chain:admin")
 OWN_OR_READ: Final = one_of("identity:read", own=True)
 OWN_OR_ADMIN: Final = one_of("identity:admin", own=True)
 OWN_OR_EITHER: Final = one_of("identity:read", "identity:admin", own=True)
@@ -161,6 +163,20 @@ NEEDS: Final[dict[tuple[str, str], Need]] = {
     ("GET", "/api/v1/human-proofs"): OWN_OR_READ,
     ("POST", "/api/v1/human-proofs/{proof_id}/revoke"): IDENTITY_ADMIN,
     ("GET", "/api/v1/human-proofs/status/{wallet}"): PUBLIC,
+    ("GET", "/api/v1/chain/networks"): PUBLIC,
+    ("POST", "/api/v1/chain/networks/{chain_id}/pause"): CHAIN_ADMIN,
+    ("POST", "/api/v1/chain/networks/{chain_id}/resume"): CHAIN_ADMIN,
+    ("GET", "/api/v1/chain/contracts"): PUBLIC,
+    ("GET", "/api/v1/chain/contracts/{chain}/{address}"): PUBLIC,
+    ("GET", "/api/v1/chain/transactions"): CHAIN_READ,
+    ("GET", "/api/v1/chain/transactions/{chain}/{transaction_hash}"): CHAIN_READ,
+    ("GET", "/api/v1/chain/transactions/{chain}/{transaction_hash}/evidence"): CHAIN_READ,
+    ("POST", "/api/v1/chain/transactions/{transaction_id}/cancel"): CHAIN_ADMIN,
+    ("POST", "/api/v1/chain/transactions/{transaction_id}/bump"): CHAIN_ADMIN,
+    ("GET", "/api/v1/chain/events"): CHAIN_READ,
+    ("GET", "/api/v1/chain/statistics"): CHAIN_READ,
+    ("GET", "/api/v1/chain/prices"): CHAIN_READ,
+    ("POST", "/api/v1/chain/prices"): CHAIN_ADMIN,
     ("GET", "/api/v1/health"): FREE,
     ("GET", "/api/v1/health/live"): FREE,
     ("GET", "/api/v1/health/ready"): FREE,

@@ -19,6 +19,7 @@ from granian.log import LogLevels
 from granian.server.embed import Server
 from litestar.types import ASGIApp
 
+from tallystick.chain.node.nodes import Nodes
 from tallystick.config import Settings
 from tallystick.db import Database
 from tallystick.http.app import Pages, create_app
@@ -43,12 +44,17 @@ logger = structlog.get_logger(__name__)
 
 
 def serve(
-    settings: Settings, *, pages: Pages | None = None, facts: ChainFacts | None = None
+    settings: Settings,
+    *,
+    pages: Pages | None = None,
+    facts: ChainFacts | None = None,
+    nodes: Nodes | None = None,
 ) -> None:
     """
     Serve HTTP at the host and port of *settings* until SIGTERM or SIGINT.
 
-    *facts* is what verifiers of human proofs may ask of chains; without it there are no nodes.
+    *facts* is what verifiers of human proofs may ask of chains, *nodes* whom routes ask for
+    evidence; without them there are none.
 
     Raises:
         KeyPermissionsError: The operator's key file is open to others.
@@ -73,7 +79,7 @@ def serve(
                     application="tallystick-http-reads",
                 )
             )
-        services = make_services(settings, database, read_database, facts=facts)
+        services = make_services(settings, database, read_database, facts=facts, nodes=nodes)
         app = create_app(services, pages=pages)
         # A stream of events goes on for as long as its reader stays: it must hear of the end.
         ending = services.notifier.begin_to_stop
@@ -86,6 +92,7 @@ def make_services(
     read_database: Database | None = None,
     *,
     facts: ChainFacts | None = None,
+    nodes: Nodes | None = None,
 ) -> Services:
     """
     Return the slices over *database* as the handlers want them.
@@ -112,6 +119,7 @@ def make_services(
         origin_prefix=settings.origins,
         proof_rules=HumanProofRules(load_verifiers(settings.identity_verifiers), settings.base_url),
         facts=facts or NoChain(),
+        nodes=nodes or Nodes({}),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tallystick.chain.node.nodes import Nodes
 from tallystick.db import Database
 from tallystick.http.authorize import Authorizer
 from tallystick.http.push import PushDoor
@@ -27,3 +28,5 @@ class Services:
     origin_prefix: str
     proof_rules: HumanProofRules
     facts: ChainFacts
+    nodes: Nodes
+    """Whom routes ask for evidence; none is asked while a transaction is open."""

@@ -181,7 +181,10 @@ def cache_headers(is_open: bool, lifetime: bytes) -> Headers:  # noqa: FBT001 --
     """Return who may keep the answer, and how long."""
     if is_open:
         return [(b"cache-control", b"public, " + lifetime)]
-    return [(b"cache-control", b"private, " + lifetime), (b"vary", b"Authorization, X-API-Key, Cookie")]
+    return [
+        (b"cache-control", b"private, " + lifetime),
+        (b"vary", b"Authorization, X-API-Key, Cookie"),
+    ]
 
 
 def problem_answer(error: Error) -> Answer:

@@ -10,22 +10,34 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 from tallystick.chain.contracts.follower import DeploymentFollower
-from tallystick.chain.followers import ALL_TYPES, register_follower
+from tallystick.chain.followers import ALL_TYPES, Follower, register_follower
 from tallystick.chain.node.nodes import Nodes
 from tallystick.chain.sender.worker import run_sender
 from tallystick.chain.signers import Signers
 from tallystick.chain.values import DEV_CHAIN_ID
-from tallystick.chain.watcher import run_watcher
+from tallystick.chain.watcher import Reconciled, reconcile, run_watcher
 from tallystick.config import Settings
 from tallystick.db import Database
+from tallystick.record import ChainId
 from tallystick.runtime.chain_events import OutboxFollower
 from tallystick.runtime.devchain.accounts import DevSigners
 from tallystick.runtime.devchain.furnishing import furnish, run_when_answering
 from tallystick.runtime.devchain.place import is_ours
 
-CONTRACT_DEPLOY = "contract_deploy"
+BUILT_IN_FOLLOWERS: Final[tuple[tuple[str, Follower], ...]] = (
+    ("contract_deploy", DeploymentFollower()),
+    (ALL_TYPES, OutboxFollower()),
+)
+CONNECTIONS_OF_NETWORK = 12
+"""A session that holds the watcher's lock, one for each account's, and what they do meanwhile."""
+
+
+def chain_connections(settings: Settings) -> int:
+    """Return how many database connections `chain_duties` may use at once."""
+    return CONNECTIONS_OF_NETWORK * len(settings.chain_endpoints)
 
 
 def chain_duties(
@@ -61,7 +73,23 @@ def chain_duties(
     return duties
 
 
+def reconcile_network(database: Database, settings: Settings, chain_id: ChainId) -> Reconciled:
+    """
+    Bring accounts, receipts and events of a network up to its chain, after a restore.
+
+    Followers are registered first, because what is found is told. No sender may be running.
+
+    Raises:
+        NoEndpointError, InvalidEndpointError: The configuration has no node of the network.
+        UnsettledNonceError: A pool has transactions of ours that nobody knows; try again.
+        NodeUnavailableError, NodeRefusedError: The node gives no answer.
+    """
+    register_built_in_followers()
+    with Nodes(settings.chain_endpoints) as nodes:
+        return reconcile(database, nodes.of(chain_id), chain_id)
+
+
 def register_built_in_followers() -> None:
     """Let the outbox be told of every transaction, and contracts be registered at finality."""
-    register_follower(CONTRACT_DEPLOY, DeploymentFollower())
-    register_follower(ALL_TYPES, OutboxFollower())
+    for transaction_type, follower in BUILT_IN_FOLLOWERS:
+        register_follower(transaction_type, follower)

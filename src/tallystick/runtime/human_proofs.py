@@ -72,13 +72,19 @@ class NodeFacts:
 
 
 @contextlib.contextmanager
-def open_facts(settings: Settings, database_url: str) -> Iterator[NodeFacts]:
-    """The facts of the nodes in *settings*, until the block ends; none of them is asked yet."""
+def open_facts(
+    settings: Settings, database_url: str, nodes: Nodes | None = None
+) -> Iterator[NodeFacts]:
+    """
+    The facts of *nodes*, or of those in *settings*, until the block ends; none is asked yet.
+
+    *nodes* are whoever opened them to close.
+    """
     with (
-        Nodes(settings.chain_endpoints) as nodes,
+        contextlib.nullcontext(nodes) if nodes else Nodes(settings.chain_endpoints) as used,
         Database(database_url, pool_size=READERS, application="tallystick-facts") as database,
     ):
-        yield NodeFacts(ChainReader(nodes, partial(final_depth, database)))
+        yield NodeFacts(ChainReader(used, partial(final_depth, database)))
 
 
 def final_depth(database: Database, chain_id: ChainId) -> int | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from litestar.types import ASGIApp
 
+from tallystick.chain.node.nodes import Nodes
 from tallystick.config import Settings
 from tallystick.db import Database
 from tallystick.errors import Error
@@ -39,8 +40,9 @@ def serve(settings: Settings) -> None:
         with Database(url, pool_size=1) as database, database.transaction(read_only=True) as tx:
             prefix = origin_prefix(tx, settings)
     resolved = settings.model_copy(update={"database_url": url, "origin_prefix": prefix})
-    with open_facts(resolved, url) as facts:
-        serve_http(resolved, pages=Pages(is_page, make_pages), facts=facts)
+    # One client of each node, whoever asks.
+    with Nodes(resolved.chain_endpoints) as nodes, open_facts(resolved, url, nodes) as facts:
+        serve_http(resolved, pages=Pages(is_page, make_pages), facts=facts, nodes=nodes)
 
 
 class PagesHost:

@@ -22,7 +22,7 @@ from tallystick.db import Database
 from tallystick.db.migrate import check_migrated
 from tallystick.errors import Error
 from tallystick.outbox import OutboxSettings, SinkSettings, run_outbox
-from tallystick.runtime.chain import chain_duties
+from tallystick.runtime.chain import chain_connections, chain_duties
 from tallystick.runtime.heads import run_heads
 from tallystick.runtime.house import origin_prefix
 from tallystick.runtime.identity import run_flushes, run_sweeps
@@ -30,6 +30,7 @@ from tallystick.runtime.indexing import run_indexes
 from tallystick.runtime.lifecycle import run_lifecycle
 from tallystick.runtime.place import database_url
 from tallystick.runtime.polling import run_polls, run_reconciles
+from tallystick.runtime.prices import price_duties
 from tallystick.runtime.sourcing import run_sources
 from tallystick.runtime.wal import read_wal, tend_wal_sources
 from tallystick.runtime.witnessing import run_witnesses
@@ -55,7 +56,8 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
             program's; a database that does not answer is waited for.
     """
     url = database_url(settings)
-    pool_size = max(settings.pool_size, settings.sequencers + SPARE_CONNECTIONS)
+    spare = SPARE_CONNECTIONS + chain_connections(settings)
+    pool_size = max(settings.pool_size, settings.sequencers + spare)
     keys = KeyRing(settings.keys.absolute())
     with Database(
         url, pool_size=pool_size, application="tallystick-worker", cache_url=settings.cache_url
@@ -92,6 +94,7 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
             "challenges": lambda: run_sweeps(database, stop),
             "outbox": lambda: run_outbox(database, stop, outbox),
             **chain_duties(database, settings, stop),
+            **price_duties(database, settings, stop),
         }
         logger.info("worker.started", pid=os.getpid(), process="worker")
         run_duties(duties, stop)

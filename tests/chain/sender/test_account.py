@@ -283,6 +283,18 @@ def test_a_nonce_that_we_took_ourselves_is_not_requeued(desk, tmp_path):
     assert len(desk.anvil.transactions_from(ACCOUNT.address)) == 1
 
 
+def test_bytes_that_the_node_knows_are_broadcast(desk, tmp_path):
+    """chain 3: Killed between sending and marking, "already known" is as good as taken."""
+    desk.anvil.automine(on=False)
+    desk.queue()
+    with desk.process("sender", pause_at="chain.sender.sent", place=tmp_path):
+        until((tmp_path / "chain.sender.sent").exists)
+    assert desk.states() == ["signed"]
+    desk.sender.round()
+    assert desk.states() == ["broadcast"]
+    assert desk.value("SELECT last_error FROM tally.blockchain_transaction_attempts") is None
+
+
 def test_a_requeued_cancel_is_cancelled(desk, recorder):
     """chain 6: What was to be cancelled is not sent again on another nonce."""
     desk.anvil.automine(on=False)

@@ -96,9 +96,10 @@ def test_intents_of_eight_processes_get_nonces_without_gap(desk):
     """chain 4: 200 intents that 8 processes queue while they are sent have nonces 0 to 199."""
     with desk.process():
         receiver = desk.anvil.accounts[1].address
+        program = [sys.executable, "-c", QUEUE, desk.url]
         queueing = [
             subprocess.Popen(
-                [sys.executable, "-c", QUEUE, desk.url, f"p{n}", "25", "31337", receiver],
+                [*program, f"p{n}", "25", str(desk.anvil.chain_id), receiver],
                 cwd=ROOT,
                 env=os.environ,
             )

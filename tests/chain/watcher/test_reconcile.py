@@ -11,8 +11,9 @@ from pydantic import SecretStr
 from tallystick.chain.contracts.artifacts import load_artifact
 from tallystick.chain.errors import UnsettledNonceError
 from tallystick.chain.node.nodes import Nodes
-from tallystick.chain.watcher import reconcile
+from tallystick.config import load_settings
 from tallystick.db import connect
+from tallystick.runtime.chain import reconcile_network
 from tests.chain.sender.support import ACCOUNT, OTHER, Desk
 from tests.chain.watcher.support import CHAIN_ID, anchor_call
 from tests.support.chain_worker import KEY_VARIABLE
@@ -201,7 +202,7 @@ def test_what_waits_in_a_pool_is_waited_for(backups):
 
 
 def test_reconcile_brings_a_network_up_to_its_head(backups):
-    """chain 21: `reconcile` adopts, and reads receipts and events to the head by itself."""
+    """chain 21: `reconcile` adopts, reads receipts and events to the head, and tells followers."""
     desk = backups.live()
     (number,) = desk.queue()
     backups.take()
@@ -209,10 +210,15 @@ def test_reconcile_brings_a_network_up_to_its_head(backups):
     live.sender.round()
     live.anvil.mine(3)
     restored = backups.restored(desk)
-    found = reconcile(restored.database, restored.nodes.of(CHAIN_ID), CHAIN_ID)
+    settings = load_settings(chain_endpoints={CHAIN_ID: (restored.anvil.url,)})
+    found = reconcile_network(restored.database, settings, CHAIN_ID)
     assert (found.adopted, found.is_caught_up) == ((number,), True)
     assert restored.states() == ["finalized"]
-    again = reconcile(restored.database, restored.nodes.of(CHAIN_ID), CHAIN_ID)
+    assert restored.rows("SELECT topic FROM tally.outbox_events ORDER BY event_id") == [
+        ("chain.transaction.included",),
+        ("chain.transaction.finalized",),
+    ]
+    again = reconcile_network(restored.database, settings, CHAIN_ID)
     assert again.adopted == ()
     restored.check_laws()
 

@@ -74,6 +74,7 @@ def until(condition):
     return found
 
 
+@pytest.mark.slow
 def test_the_chain_is_furnished_once_and_used(tmp_path, database_url):
     """chain 14: accounts, funds, price and TallyAnchor are there, after a restart too."""
     with (

@@ -119,6 +119,16 @@ def get_contract_at(tx: Transaction, chain_id: ChainId, address: Address) -> Con
     return found[0]
 
 
-def list_contracts(tx: Transaction, chain_id: ChainId | None = None) -> list[Contract]:
-    """Return the contracts of a network, or of all; the active ones first, newest first."""
-    return store.list_contracts(tx, chain_id=chain_id)
+def list_contracts(
+    tx: Transaction,
+    chain_id: ChainId | None = None,
+    *,
+    after: ContractId | None = None,
+    limit: int | None = None,
+) -> list[Contract]:
+    """
+    Return the contracts of a network, or of all; the active ones first, newest first.
+
+    At most *limit* of them, behind the one of number *after*; None is no restriction.
+    """
+    return store.list_contracts(tx, chain_id=chain_id, after=after, limit=limit)

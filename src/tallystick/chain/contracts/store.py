@@ -59,12 +59,16 @@ def list_contracts(
     name: str | None = None,
     address: Address | None = None,
     only_active: bool = False,
+    after: ContractId | None = None,
+    limit: int | None = None,
 ) -> list[Contract]:
-    """Return contracts, active and newest first."""
+    """Return contracts, active and newest first, behind the one of number *after*."""
     parameters = {
         "chain_id": chain_id,
         "name": name,
         "address": address,
         "only_active": only_active,
+        "after": after,
+        "limit": limit,
     }
     return tx.rows(Contract, SQL.list_contracts, parameters)

@@ -20,8 +20,9 @@ from tallystick.chain.values import (
 from tallystick.db import Transaction
 from tallystick.record import ChainId, TransactionHash
 
-MAX_ROWS: Final = 1_000
-"""The largest page of every list (common.md, "Lists and HTTP")."""
+MAX_ROWS: Final = 1_001
+"""The largest page of every list (common.md, "Lists and HTTP"), and the row that tells whether
+another page follows."""
 MAX_BIGINT: Final = 2**63 - 1
 
 

@@ -133,6 +133,19 @@ def resume_network(tx: Transaction, chain_id: ChainId, *, reason: str) -> Networ
     return get_network(tx, chain_id)
 
 
+def open_network(tx: Transaction, chain_id: ChainId, *, reason: str) -> Network:
+    """
+    Let a network be active, whether an operator had paused it or the watcher halted it.
+
+    Raises:
+        UnknownNetworkError, InvalidChainValueError, PriceUnavailableError: As `resume_network`.
+    """
+    check_reason(reason)
+    if get_network(tx, chain_id).status == "halted":
+        return resume_network(tx, chain_id, reason=reason)
+    return set_network(tx, chain_id, status="active", reason=reason)
+
+
 def get_network(tx: Transaction, chain_id: ChainId) -> Network:
     """
     Return a network.

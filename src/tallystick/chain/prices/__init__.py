@@ -2,6 +2,7 @@
 
 from tallystick.chain.prices.operations import (
     find_price,
+    get_price,
     latest_price,
     list_latest_prices,
     list_prices,
@@ -27,6 +28,7 @@ __all__ = [
     "PriceSource",
     "Quote",
     "find_price",
+    "get_price",
     "latest_price",
     "list_latest_prices",
     "list_prices",

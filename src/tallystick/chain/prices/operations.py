@@ -27,7 +27,7 @@ SOURCE: Final = re.compile(r"(fixed|chainlink|http):[^\x00-\x1f\x7f]{1,200}")
 STEP: Final = Decimal("0.00000001")
 """Prices have 8 decimals, as the column has."""
 PRICE_END: Final = Decimal(10) ** 12
-MAX_PRICES: Final = 1_000
+MAX_PRICES: Final = 1_001
 
 
 def record_price(
@@ -98,6 +98,19 @@ def native_price(tx: Transaction, chain_id: ChainId) -> Price:
     if symbol is None:
         raise UnknownNetworkError(f"there is no network with the chain id {chain_id}")
     return latest_price(tx, symbol)
+
+
+def get_price(tx: Transaction, price_id: PriceId) -> PriceSnapshot:
+    """
+    Return the price of this number.
+
+    Raises:
+        PriceUnavailableError: There is none.
+    """
+    price = store.read_price(tx, price_id)
+    if price is None:
+        raise PriceUnavailableError(f"there is no price {price_id}")
+    return price
 
 
 def list_latest_prices(tx: Transaction) -> list[PriceSnapshot]:

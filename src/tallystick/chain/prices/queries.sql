@@ -25,6 +25,10 @@ FROM symbols AS s CROSS JOIN LATERAL (
   WHERE p.symbol = s.symbol ORDER BY p.taken_at DESC, p.id DESC LIMIT 1
 ) AS l ORDER BY l.symbol;
 
+-- name: read_price
+-- One price.
+SELECT p.id, p.symbol, p.usd, p.source, p.observed_at, p.taken_at FROM tally.price_snapshots AS p WHERE p.id = %(id)s;
+
 -- name: list_prices
 -- Prices of one symbol, or of all, newest first, behind a number.
 SELECT p.id, p.symbol, p.usd, p.source, p.observed_at, p.taken_at FROM tally.price_snapshots AS p

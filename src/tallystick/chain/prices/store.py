@@ -19,6 +19,7 @@ class Queries:
     latest_price: Query
     native_symbol: Query
     list_latest_prices: Query
+    read_price: Query
     list_prices: Query
     is_known: Query
 
@@ -43,6 +44,11 @@ def native_symbol(tx: Transaction, chain_id: ChainId) -> str | None:
     """Return the symbol of a network's own coin; None where there is no network."""
     symbol = tx.value(SQL.native_symbol, {"chain_id": chain_id})
     return None if symbol is None else str(symbol)
+
+
+def read_price(tx: Transaction, price_id: PriceId) -> PriceSnapshot | None:
+    """Return a price, or None."""
+    return tx.row(PriceSnapshot, SQL.read_price, {"id": price_id})
 
 
 def list_latest_prices(tx: Transaction) -> list[PriceSnapshot]:

@@ -24,6 +24,7 @@ class Signer(Protocol):
     @property
     def address(self) -> Address:
         """The address that its signatures lead to."""
+        ...
 
     def sign(self, payloads: Sequence[bytes]) -> list[bytes]:
         """
@@ -32,9 +33,11 @@ class Signer(Protocol):
         Raises:
             SigningFailedError: It gave none, or one that leads to another address.
         """
+        ...
 
     def close(self) -> None:
         """Let go of connections."""
+        ...
 
 
 class Signers:

@@ -64,10 +64,11 @@ FROM tally.blockchain_transactions AS t WHERE t.id = ANY (%(ids)s::bigint[]);
 -- Events by block and place, each with the time of its block and the name of its contract.
 SELECT e.chain_id, e.block_hash, e.log_index, e.block_number, b.block_time, e.transaction_hash, e.contract_id, c.contract_name,
   c.contract_address, e.event_name, e.topics, e.data, e.args, e.state
-FROM unnest(%(hashes)s::text[], %(places)s::integer[]) AS w (block_hash, log_index)
-JOIN tally.contract_events AS e ON e.chain_id = %(chain_id)s::bigint AND e.block_hash = w.block_hash AND e.log_index = w.log_index
+FROM tally.contract_events AS e
 JOIN tally.chain_blocks AS b ON b.chain_id = e.chain_id AND b.block_hash = e.block_hash
-JOIN tally.contract_deployments AS c ON c.id = e.contract_id;
+JOIN tally.contract_deployments AS c ON c.id = e.contract_id
+WHERE e.chain_id = %(chain_id)s::bigint AND (e.block_hash, e.log_index) IN (
+  SELECT unnest(%(hashes)s::text[]), unnest(%(places)s::integer[]));
 
 -- name: halt
 -- Stops a network until somebody resumes it.

@@ -60,6 +60,7 @@ def reconcile(database: Database, node: Node, chain_id: ChainId) -> Reconciled:
     """
     Bring a network's accounts, receipts and events up to the chain, and return what was found.
 
+    What is found is told: whoever calls this has registered every follower, as the worker has.
     No sender of the network may be running.
 
     Raises:

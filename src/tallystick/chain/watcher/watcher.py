@@ -231,7 +231,7 @@ class Watcher:
                 final = store.read_blocks(tx, self._chain_id, before + 1, window.final_block)
             deliver_advance(tx, self._chain_id, outcomes, final)
             # Killed here, nothing of it has happened: the next look reads the same blocks again.
-            pause_point("chain-advance")
+            pause_point("chain.watcher.advanced")
         self._window = min(WINDOW_BLOCKS, 2 * self._window)
 
     # Back -----------------------------------------------------------------------------------
@@ -268,7 +268,7 @@ class Watcher:
             outcomes = store.reorganise(tx, position, ancestor.hash)
             deliver_reorganisation(tx, self._chain_id, outcomes)
             # Killed here, nothing was taken back and nobody told.
-            pause_point("chain-reorganise")
+            pause_point("chain.watcher.taken_back")
         metrics.CHAIN_REORGS.labels(str(self._chain_id)).inc()
         logger.warning(
             "chain.reorganised",

@@ -14,6 +14,13 @@ from litestar.di import NamedDependency
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from tallystick import metrics
+from tallystick.chain.overview import (
+    Standing,
+    Unfinished,
+    count_unfinished,
+    list_standings,
+)
+from tallystick.chain.values import State
 from tallystick.clock import format_time
 from tallystick.db import Transaction
 from tallystick.db.errors import DatabaseUnavailableError
@@ -28,6 +35,15 @@ from tallystick.publish.values import Health, LogGauges
 from tallystick.seal.sequencer import Sealing, sealing_status, set_sealing
 
 MAX_LAG_SECONDS: Final = 30.0
+UNFINISHED: Final[tuple[State, ...]] = (
+    "queued",
+    "signed",
+    "broadcast",
+    "mined",
+    "confirmed",
+    "dropped",
+)
+"""The states of a transaction that are not its last."""
 HEALTH_SECONDS: Final = 1.0
 """Everybody may ask, so the database is asked once a second at most."""
 
@@ -216,6 +232,8 @@ def get_metrics(services: Served) -> Response[bytes]:
     server = services.publisher.server_gauges()
     metrics.OUTBOX_LAG_SECONDS.set(server.outbox_lag_seconds)
     metrics.LONGEST_TRANSACTION_SECONDS.set(server.longest_transaction_seconds)
+    with services.database.transaction(read_only=True) as tx:
+        set_chain_gauges(list_standings(tx), count_unfinished(tx))
     return Response(metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
@@ -239,6 +257,24 @@ def set_gauges(logs: list[LogGauges]) -> None:
             totals[gauge, label] = max(known, value) if is_age else known + value
     for (gauge, label), total in totals.items():
         gauge.labels(label).set(total)
+
+
+def set_chain_gauges(standings: list[Standing], unfinished: list[Unfinished]) -> None:
+    """Set the gauges of every network; a state that nothing is in any more counts 0."""
+    counts = {(one.chain_id, one.state): one.count for one in unfinished}
+    for network in standings:
+        label = str(network.chain_id)
+        metrics.CHAIN_HALTED.labels(label).set(network.status == "halted")
+        metrics.CHAIN_OLDEST_INTENT_SECONDS.labels(label).set(network.oldest_intent_seconds or 0)
+        for gauge, value in (
+            (metrics.CHAIN_HEAD, network.head),
+            (metrics.CHAIN_FINALIZED, network.finalized),
+            (metrics.CHAIN_LAG_SECONDS, network.lag_seconds),
+        ):
+            if value is not None:
+                gauge.labels(label).set(value)
+        for state in UNFINISHED:
+            metrics.CHAIN_INTENTS.labels(label, state).set(counts.get((network.chain_id, state), 0))
 
 
 ROUTES = [

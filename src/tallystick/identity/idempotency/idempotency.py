@@ -101,7 +101,8 @@ def keep_answer(
     Keep the answer of the write that took the key of *claim*; the members *secrets* as null.
 
     Raises:
-        psycopg.errors.CheckViolation: The answer has over 64 KiB: a bug of its route.
+        InvalidValueError: The answer has over 64 KiB; the write is undone, and can be sent without
+            a key.
     """
     shown = {name: None if name in secrets else value for name, value in body.items()}
     store.keep(tx, principal=claim.principal, key=claim.key, status=status, body=shown)

@@ -11,6 +11,7 @@ from psycopg.types.json import Jsonb
 
 from tallystick.db import Query, Transaction, load_queries
 from tallystick.db.errors import DatabaseUnavailableError
+from tallystick.identity.errors import InvalidValueError
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +54,20 @@ def claim(tx: Transaction, *, principal: str, key: str, digest: bytes) -> Answer
 def keep(
     tx: Transaction, *, principal: str, key: str, status: int, body: Mapping[str, Any]
 ) -> None:
-    """Keep the answer under the key."""
+    """
+    Keep the answer under the key.
+
+    Raises:
+        InvalidValueError: It has over 64 KiB.
+    """
     values = {"principal": principal, "key": key, "status": status, "body": Jsonb(dict(body))}
-    tx.execute(SQL.keep, values)
+    try:
+        tx.execute(SQL.keep, values)
+    except psycopg.errors.CheckViolation as raised:
+        raise InvalidValueError(
+            "the answer is too long to be kept: send the request without an Idempotency-Key",
+            evidence={"field": "Idempotency-Key"},
+        ) from raised
 
 
 def answer(tx: Transaction, *, principal: str, key: str, digest: bytes) -> AnswerRow | None:

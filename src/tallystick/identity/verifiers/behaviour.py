@@ -12,6 +12,7 @@ import datetime
 import itertools
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
@@ -59,6 +60,8 @@ FULL_NUMBER: Final = 40
 """So many above the least count in full."""
 FULL_RECIPIENTS: Final = 8
 """So many above two count in full."""
+LOOKS_AT_ONCE: Final = 8
+"""A hundred answers of a public node, one by one, would take a client's patience."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +187,10 @@ def read_uses(
     # The final nonce first: what is final now stays so while the transactions are read, and
     # one that becomes final meanwhile makes the stretch no longer than it was.
     final_nonce = facts.nonce_at(chain_id, address, "finalized")
+    with ThreadPoolExecutor(LOOKS_AT_ONCE) as threads:
+        found = list(threads.map(lambda one: facts.look_up(chain_id, one), hashes))
     uses: list[Use] = []
-    for transaction_hash in hashes:
-        seen = facts.look_up(chain_id, transaction_hash)
+    for transaction_hash, seen in zip(hashes, found, strict=True):
         if seen is None:
             return [], NOT_FINALIZED
         if seen.transaction_hash != transaction_hash or seen.chain_id != chain_id:

@@ -34,6 +34,8 @@ def environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TALLY_")}
     if PROGRAMS in os.environ:
         kept[PROGRAMS] = os.environ[PROGRAMS]
+    # No story is about a chain.
+    kept["TALLY_DEV_CHAIN"] = "false"
     return kept
 
 

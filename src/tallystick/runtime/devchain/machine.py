@@ -22,6 +22,7 @@ import structlog
 from eth.abc import ReceiptAPI, SignedTransactionAPI
 from eth.chains.base import MiningChain
 from eth.db.atomic import AtomicDB
+from eth.vm.forks.london.headers import calculate_expected_base_fee_per_gas
 from eth.vm.forks.prague import PragueVM
 from eth_utils.exceptions import ValidationError
 
@@ -97,15 +98,14 @@ class Machine:
 
     def mine_ready(self) -> None:
         """Mine what fits, each transaction in a block of its own, until nothing more does."""
-        while ready := self.pool.ready(self.state_after(self.head), self.next_base_fee()):
+        while len(self.pool) and (ready := self._ready()):
             self._mine_or_drop(ready[:1])
 
     def mine(self, timestamp: int | None = None) -> None:
         """Mine one block of everything that fits, even if that is nothing."""
         number = self.head.header.block_number
-        ready = self.pool.ready(self.state_after(self.head), self.next_base_fee())
-        while not self._mine_or_drop(fit_block(ready), timestamp):
-            ready = self.pool.ready(self.state_after(self.head), self.next_base_fee())
+        while not self._mine_or_drop(fit_block(self._ready()), timestamp):
+            pass
         assert self.head.header.block_number == number + 1, "one block was asked for"
 
     def increase_time(self, seconds: int) -> int:
@@ -130,8 +130,7 @@ class Machine:
 
     def next_base_fee(self) -> int:
         """Return the base fee of the next block, in wei."""
-        fee: int = self.next_header().base_fee_per_gas
-        return fee
+        return int(calculate_expected_base_fee_per_gas(self.head.header))
 
     def state_after(self, block: MinedBlock) -> Any:
         """Return the state that *block* left, to be read."""
@@ -140,6 +139,10 @@ class Machine:
     def state_before(self, header: Any) -> Any:
         """Return the state in which a block of *header* runs, to be thrown away afterwards."""
         return self._chain.get_vm(header).state
+
+    def _ready(self) -> list[SignedTransactionAPI]:
+        """Return what the next block can hold, but for its limit of gas."""
+        return self.pool.ready(self.state_after(self.head), self.next_base_fee())
 
     def _mine_or_drop(
         self, transactions: Sequence[SignedTransactionAPI], timestamp: int | None = None
