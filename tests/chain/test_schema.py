@@ -7,6 +7,7 @@ import re
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from pathlib import Path
 from random import Random
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -14,6 +15,9 @@ import pytest
 from tallystick.db.errors import AppendOnlyError, IllegalTransitionError
 from tallystick.db.sqlstate import translate
 from tests.chain.rows import CHAIN, OURS, ChainRows, hash_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SPEC = Path(__file__).parents[3] / "shared" / "spec" / "chain.md"
 
@@ -116,10 +120,18 @@ TYPES = [
 ]
 
 
-@pytest.fixture
-def full(chain_rows: ChainRows) -> ChainRows:
-    """A network on which each thing that can happen has happened."""
-    rows = chain_rows
+@pytest.fixture(scope="module")
+def full(test_server) -> Iterator[ChainRows]:
+    """A network on which each thing that can happen has happened; tests leave it as it is."""
+    with (
+        test_server.database() as url,
+        psycopg.connect(url, autocommit=True) as connection,
+    ):
+        yield fill(ChainRows(connection).open())
+
+
+def fill(rows: ChainRows) -> ChainRows:
+    """Let each thing happen once."""
     for number in range(1, 6):
         rows.block(number)
     rows.block(5, mark=1, is_canonical=False)
@@ -147,11 +159,11 @@ def full(chain_rows: ChainRows) -> ChainRows:
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_tables_have_the_columns_of_the_page(chain_rows, table):
+def test_tables_have_the_columns_of_the_page(full, table):
     """chain 1: each table and view of section 2 has every column that the page names."""
     found = {
         name
-        for (name,) in chain_rows.rows(
+        for (name,) in full.rows(
             "SELECT attname::text FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0"
             " AND NOT attisdropped",
             f"tally.{table}",
@@ -164,13 +176,13 @@ def test_tables_have_the_columns_of_the_page(chain_rows, table):
         assert unnamed == set()
 
 
-def test_indexes_and_claims_of_the_page(chain_rows):
+def test_indexes_and_claims_of_the_page(full):
     """chain 1: the indexes that earlier users know, and the claims, exist by their names."""
-    indexes = {name for (name,) in chain_rows.rows("SELECT indexname::text FROM pg_indexes")}
+    indexes = {name for (name,) in full.rows("SELECT indexname::text FROM pg_indexes")}
     assert set(INDEXES) - indexes == set()
     claims = {
         name
-        for (name,) in chain_rows.rows(
+        for (name,) in full.rows(
             "SELECT conname::text FROM pg_constraint"
             " WHERE conrelid = 'tally.blockchain_transactions'::regclass"
         )
@@ -335,10 +347,10 @@ def none(word: str) -> str | None:
 @pytest.mark.skipif(
     not SPEC.exists(), reason="the specification's pages are not beside the project"
 )
-def test_transitions_are_those_of_the_specification(chain_rows):
+def test_transitions_are_those_of_the_specification(full):
     """chain 2: section 3 of the page equals `tally.status_transitions`, functions included."""
     stored = set(
-        chain_rows.rows(
+        full.rows(
             "SELECT table_name, from_status, to_status, function_name FROM tally.status_transitions"
             " WHERE table_name IN ('blockchain_transactions', 'networks', 'contract_events')"
         )
@@ -534,30 +546,36 @@ def test_what_was_recorded_stays(full, table, change):
 
 
 @pytest.mark.parametrize("table", [name for name in TABLES if not name.startswith("v_")])
-def test_the_server_writes_through_functions_alone(chain_rows, table):
+def test_the_server_writes_through_functions_alone(full, table):
     """chain 1: the server's role has no INSERT, UPDATE or DELETE on the chain's tables."""
     for right in ("INSERT", "UPDATE"):
-        assert not chain_rows.run(
+        assert not full.run(
             "SELECT has_any_column_privilege('tally_app', %s, %s)", f"tally.{table}", right
         )
     for right in ("DELETE", "TRUNCATE"):
-        assert not chain_rows.run(
+        assert not full.run(
             "SELECT has_table_privilege('tally_app', %s, %s)", f"tally.{table}", right
         )
 
 
 def test_readers_see_the_chain_and_not_whom_it_is_for(full):
     """chain 22: a reader may read transactions and sums, and neither users nor challenges."""
-    full.run("SET ROLE tally_reader")
-    assert full.rows("SELECT count(*) FROM tally.v_blockchain_tx_summary")
-    assert len(full.rows("SELECT id, state, fee_wei FROM tally.blockchain_transactions")) == 7
-    for column in ("user_id", "challenge_id", "idempotency_key", "metadata"):
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            full.run(f"SELECT {column} FROM tally.blockchain_transactions")
-    with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        full.run("SELECT raw FROM tally.blockchain_transaction_attempts")
-    with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        full.run("SELECT signer_name FROM tally.chain_accounts")
+    hidden = [
+        *((name, "blockchain_transactions") for name in ("user_id", "challenge_id")),
+        *((name, "blockchain_transactions") for name in ("idempotency_key", "metadata")),
+        ("raw", "blockchain_transaction_attempts"),
+        ("signer_name", "chain_accounts"),
+    ]
+    with full.connection.transaction(force_rollback=True):
+        full.run("SET LOCAL ROLE tally_reader")
+        assert full.rows("SELECT tx_count FROM tally.v_blockchain_tx_summary")
+        assert len(full.rows("SELECT id, state, fee_wei FROM tally.blockchain_transactions")) == 7
+        for column, table in hidden:
+            with (
+                pytest.raises(psycopg.errors.InsufficientPrivilege),
+                full.connection.transaction(),
+            ):
+                full.run(f"SELECT {column} FROM tally.{table}")
 
 
 @pytest.mark.parametrize(

@@ -159,11 +159,11 @@ def test_each_error_once(database: Database, code: str) -> None:
 
 
 @pytest.mark.parametrize("code", CASES)
-def test_each_state_is_its_error(database: Database, code: str) -> None:
+def test_each_state_is_its_error(shared_database: Database, code: str) -> None:
     """identity 6: The same state raised in SQL is the same error."""
     error = next(one for one in all_errors(IdentityError) if one.code() == code)
     with pytest.raises(error):
-        execute(database, "SELECT tally.refuse(%(state)s, 'refused')", state=CASES[code][0])
+        execute(shared_database, "SELECT tally.refuse(%(state)s, 'refused')", state=CASES[code][0])
 
 
 @pytest.mark.skipif(

@@ -39,14 +39,14 @@ def spec_tables() -> dict[str, str]:
 
 
 @beside_the_pages
-def test_every_table_and_column_is_there(database: Database) -> None:
+def test_every_table_and_column_is_there(shared_database: Database) -> None:
     """identity 1: Each table of section 2 is there, and each of its columns with a comment."""
     tables = spec_tables()
     assert {"users", "api_keys", "rate_limits", "idempotency_keys"} <= tables.keys()
     for table in tables.keys() - OTHERS:
         columns = dict(
             fetch(
-                database,
+                shared_database,
                 "SELECT attname::text, col_description(attrelid, attnum) FROM pg_attribute"
                 " WHERE attrelid = %(t)s::regclass AND attnum > 0",
                 t=f"tally.{table}",
@@ -61,14 +61,14 @@ def test_every_table_and_column_is_there(database: Database) -> None:
 
 
 @beside_the_pages
-def test_every_function_and_view_is_there(database: Database) -> None:
+def test_every_function_and_view_is_there(shared_database: Database) -> None:
     """identity 1: The functions, views and types that section 2 names are there."""
     text = spec_section("## 2. Tables", "## 3. States")
     named = set(re.findall(r"`([a-z_]+_v1)`", text)) | {"address"}
-    found = {name for (name,) in fetch(database, "SELECT proname::text FROM pg_proc")}
+    found = {name for (name,) in fetch(shared_database, "SELECT proname::text FROM pg_proc")}
     assert {"admit_v1", "admit_anonymous_v1", "adjust_risk_v1"} <= named <= found
     relations = fetch(
-        database, "SELECT relname::text, reloptions::text FROM pg_class WHERE relkind = 'v'"
+        shared_database, "SELECT relname::text, reloptions::text FROM pg_class WHERE relkind = 'v'"
     )
     assert ("api_key_usage_view", "{security_invoker=true}") in relations
 
@@ -158,10 +158,10 @@ def test_readers_see_their_own(database: Database) -> None:
         "SELECT tally.flush_usage_v1()",
     ],
 )
-def test_readers_see_no_more(database: Database, query: str) -> None:
+def test_readers_see_no_more(shared_database: Database, query: str) -> None:
     """identity 14: A reader is refused all other tables, views, functions and writes."""
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        as_reader(database, "anybody", query)
+        as_reader(shared_database, "anybody", query)
 
 
 @pytest.mark.parametrize(
@@ -180,9 +180,9 @@ def test_readers_see_no_more(database: Database, query: str) -> None:
         "SELECT tally.check_held('db:x', '{}', 'free')",
     ],
 )
-def test_the_server_goes_through_functions(database: Database, statement: str) -> None:
+def test_the_server_goes_through_functions(shared_database: Database, statement: str) -> None:
     """The server's own role changes risk, blacklist, scopes and limits by functions alone."""
-    with psycopg.connect(database.url) as connection:
+    with psycopg.connect(shared_database.url) as connection:
         connection.execute("SET ROLE tally_app")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute(statement.encode())
@@ -217,9 +217,9 @@ def test_the_servers_role_is_enough(database: Database) -> None:
         users.erase(user.id, actor=SYSTEM)
 
 
-def test_scopes_are_one_set(database: Database) -> None:
+def test_scopes_are_one_set(shared_database: Database) -> None:
     """identity 17: The scopes of the code are the rows of api_scopes, words and slices too."""
-    stored = fetch(database, "SELECT scope, slice, description FROM tally.api_scopes")
+    stored = fetch(shared_database, "SELECT scope, slice, description FROM tally.api_scopes")
     assert sorted(stored) == sorted((s, SLICE_OF_SCOPE[s], said) for s, said in SCOPES.items())
 
 

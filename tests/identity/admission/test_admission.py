@@ -169,10 +169,10 @@ def test_networks(database: Database, one: str, other: str, is_same: bool) -> No
 
 
 @pytest.mark.parametrize("address", ["", "localhost", "1.2.3", "fe80::1%eth0" * 9])
-def test_what_is_no_address(database: Database, address: str) -> None:
+def test_what_is_no_address(shared_database: Database, address: str) -> None:
     """An address that is none is an InvalidValueError."""
     with pytest.raises(InvalidValueError):
-        admit_anonymous(database, address)
+        admit_anonymous(shared_database, address)
 
 
 def test_a_lost_bucket_goes_on_from_the_flush(database: Database) -> None:

@@ -68,9 +68,9 @@ def test_what_is_not_there(database: Database) -> None:
 @pytest.mark.parametrize(
     "text", ["", "0x12", "ab" * 20, "0x" + "g" * 40, VITALIK.replace("dA6", "da6"), "0x" + "é" * 40]
 )
-def test_wallets_are_addresses(database: Database, text: str) -> None:
+def test_wallets_are_addresses(shared_database: Database, text: str) -> None:
     """What is no address, or has a wrong checksum, is refused without being quoted."""
-    with pytest.raises(InvalidAddressError) as raised, database.transaction() as tx:
+    with pytest.raises(InvalidAddressError) as raised, shared_database.transaction() as tx:
         UserRepository(tx).create(text)
     assert not text or text not in str(raised.value)
     assert raised.value.__cause__ is None
@@ -118,10 +118,10 @@ def test_names_are_unique(database: Database) -> None:
         {"tags": ["x" * 7000]},
     ],
 )
-def test_values_outside_their_range(database: Database, fields: dict[str, object]) -> None:
+def test_values_outside_their_range(shared_database: Database, fields: dict[str, object]) -> None:
     """What a column cannot hold is an InvalidValueError, whoever notices it."""
     with pytest.raises(InvalidValueError):
-        make_user(database, 1, **fields)
+        make_user(shared_database, 1, **fields)
 
 
 def test_update_changes_the_named_fields(database: Database) -> None:
@@ -168,15 +168,15 @@ def test_risk_is_set_with_its_history(database: Database) -> None:
         assert (entry,) == users.risk_history(user.id).items
 
 
-@pytest.mark.parametrize("score", [-1, 101, Decimal("100.001"), Decimal("-0.001"), Decimal("NaN")])
-def test_risk_is_0_to_100(database: Database, score: Decimal) -> None:
+def test_risk_is_0_to_100(database: Database) -> None:
     """A score outside of 0 to 100 is refused and leaves no row."""
     user = make_user(database)
-    with pytest.raises(InvalidValueError) as raised, database.transaction() as tx:
-        UserRepository(tx).update_risk_score(
-            user.id, score, reason_code="review", reason="why", actor=SYSTEM
-        )
-    assert raised.value.field == "score"
+    for score in (-1, 101, Decimal("100.001"), Decimal("-0.001"), Decimal("NaN")):
+        with pytest.raises(InvalidValueError) as raised, database.transaction() as tx:
+            UserRepository(tx).update_risk_score(
+                user.id, score, reason_code="review", reason="why", actor=SYSTEM
+            )
+        assert raised.value.field == "score"
     with database.transaction() as tx:
         assert UserRepository(tx).risk_history(user.id).items == ()
 
@@ -328,16 +328,16 @@ def test_lists_by_pages(database: Database) -> None:
 
 
 @pytest.mark.parametrize("after", ["", "garbage", "WyJ4IiwgInkiXQ", "WzEsIDJd", "é" * 3000])
-def test_foreign_cursors_are_refused(database: Database, after: str) -> None:
+def test_foreign_cursors_are_refused(shared_database: Database, after: str) -> None:
     """A cursor of another list, or of nobody, is an InvalidValueError."""
-    with pytest.raises(InvalidValueError), database.transaction() as tx:
+    with pytest.raises(InvalidValueError), shared_database.transaction() as tx:
         UserRepository(tx).list_by_tag("all", after=after)
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1001])
-def test_pages_have_limits(database: Database, limit: int) -> None:
+def test_pages_have_limits(shared_database: Database, limit: int) -> None:
     """A page has 1 to 1000 items."""
-    with pytest.raises(InvalidValueError), database.transaction() as tx:
+    with pytest.raises(InvalidValueError), shared_database.transaction() as tx:
         UserRepository(tx).list_blacklisted(limit=limit)
 
 

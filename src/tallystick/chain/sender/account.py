@@ -25,6 +25,7 @@ from tallystick.chain.node import Call, Node, format_data
 from tallystick.chain.node.refusals import Refusal, classify
 from tallystick.chain.sender import store
 from tallystick.chain.sender.decision import (
+    BATCH,
     MAX_UNMINED,
     Intent,
     Reverts,
@@ -118,30 +119,31 @@ class AccountSender:
             if place is None or place.status == "halted":
                 return IDLE_SECONDS
             unmined = store.read_unmined(tx, self._chain_id, self._address)
-            room = MAX_UNMINED - len(unmined)
+            room = max(0, MAX_UNMINED - len(unmined))
+            limit = min(room, BATCH)
             queued: list[Intent] = []
-            if place.may_sign and room > 0:
-                queued = store.read_queued(tx, self._chain_id, self._address, limit=room)
+            if place.may_sign and limit:
+                queued = store.read_queued(tx, self._chain_id, self._address, limit=limit)
         unsent = [row for row in unmined if not row.is_sent]
         self._capped = 0
         if unsent:
             self._send_stored(unsent)
         if unmined:
             self._tend(place, unmined)
-        if queued:
-            self._sign(place, queued, unmined)
+        done = self._sign(place, queued, unmined) if queued else 0
         metrics.CHAIN_FEE_CAPPED.labels(str(self._chain_id), self._address).set(self._capped)
-        return rest_seconds(place.block_seconds, is_full=len(queued) == room or room <= 0)
+        return rest_seconds(place.block_seconds, done=done, room=room)
 
     # New intents -------------------------------------------------------------------------------
 
-    def _sign(self, place: Place, queued: Sequence[Intent], unmined: Sequence[Unmined]) -> None:
+    def _sign(self, place: Place, queued: Sequence[Intent], unmined: Sequence[Unmined]) -> int:
+        """Sign, send or refuse what is queued; return how many of it are done with."""
         around = self._look_around(place)
         self._check_balance(place, around)
         fees = first_fees(around.suggestion, limit=place.max_fee_per_gas)
         if fees is None:
             self._capped += len(queued)
-            return
+            return 0
         answers = self._node.batch(estimate_calls(self._address, queued))
         judged = [
             (intent, judge_estimate(answer)) for intent, answer in zip(queued, answers, strict=True)
@@ -153,12 +155,12 @@ class AccountSender:
             self._refuse(refused)
         runs = [(intent, verdict) for intent, verdict in judged if isinstance(verdict, Runs)]
         paid = payable(runs, fees, balance=left_of(around.balance, unmined))
-        if paid:
-            self._sign_and_send(place, paid, fees)
+        is_stored = not paid or self._sign_and_send(place, paid, fees)
         if len(paid) < len(runs) or any(verdict is Unclear.FUNDS for _, verdict in judged):
             raise InsufficientGasFundsError("the account cannot pay for all of its intents")
+        return len(refused) + (len(paid) if is_stored else 0)
 
-    def _sign_and_send(self, place: Place, runs: Sequence[tuple[Intent, Runs]], fees: Fees) -> None:
+    def _sign_and_send(self, place: Place, runs: Sequence[tuple[Intent, Runs]], fees: Fees) -> bool:
         made = self._make(
             [
                 (
@@ -181,10 +183,11 @@ class AccountSender:
             is_stored = store.sign(tx, self._chain_id, self._address, made)
         if not is_stored:
             # Somebody paused, cancelled or took the nonce: the next round reads anew.
-            return
+            return False
         # A crash here leaves them signed: the next round sends the same bytes.
         pause_point("chain.sender.signed")
         self._send([(each.id, each.signed.hash, each.signed.raw) for each in made])
+        return True
 
     def _refuse(self, refused: Sequence[tuple[TransactionId, Reverts]]) -> None:
         with self._database.transaction() as tx:

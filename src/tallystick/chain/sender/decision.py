@@ -24,9 +24,11 @@ MAX_UNMINED: Final = 64
 """So many wait for a block at most: nodes keep no more of one account (section 4.3.6)."""
 STRIKES: Final = 3
 """Times that a node says "nonce too low" before receipts are looked for (section 4.3.5)."""
-BUSY_ROUNDS_OF_A_BLOCK: Final = 20
+BATCH: Final = MAX_UNMINED // 2
+"""So many are signed and sent at once: while a block takes one half the other is on its way."""
+BUSY_ROUNDS_OF_A_BLOCK: Final = 50
 """How often a sender that has no room looks whether a block has made some."""
-BUSIEST_SECONDS: Final = 0.05
+BUSIEST_SECONDS: Final = 0.02
 GAS_NUMERATOR: Final = 6
 GAS_DENOMINATOR: Final = 5
 """A fifth above the estimate: the state that it was made in is not the one it runs in."""
@@ -226,12 +228,17 @@ def to_requeue(
     ]
 
 
-def rest_seconds(block_seconds: float, *, is_full: bool) -> float:
+def rest_seconds(block_seconds: float, *, done: int, room: int) -> float:
     """
-    Return how long a sender rests that nobody wakes: as the watcher does, shorter where it
-    *is_full*, that is has no room for what is queued until the next block.
+    Return how long a sender rests that nobody wakes, after it was *done* with so many intents
+    where there was *room* for so many.
+
+    Not at all where a whole batch was done and room is left; shortly where none is left until
+    the next block; else as long as the watcher does.
     """
     usual = poll_seconds(block_seconds)
-    if not is_full:
+    if done < min(room, BATCH):
         return usual
+    if room > done:
+        return 0.0
     return min(usual, max(BUSIEST_SECONDS, block_seconds / BUSY_ROUNDS_OF_A_BLOCK))
