@@ -13,6 +13,7 @@ from tests.support.replica import streaming_replica, wait_until_replayed
 from tests.support.server import running_server
 
 IS_STANDBY = Query(b"SELECT pg_is_in_recovery()")
+PID = Query(b"SELECT pg_backend_pid()")
 COUNT = Query(b"SELECT count(*) FROM note")
 
 
@@ -88,6 +89,16 @@ def test_a_replica_that_is_nowhere_is_no_obstacle(pair):
         for _ in range(3):
             with database.reader() as tx:
                 assert tx.value(IS_STANDBY) is False
+
+
+def test_a_replica_that_was_restarted_fails_no_read(database, pair):
+    """A connection that died while nobody used it is found out, and the primary answers."""
+    with database.reader() as tx:
+        pid = tx.value(PID)
+    with psycopg.connect(pair[1], autocommit=True) as standby:
+        standby.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+    with database.reader() as tx:
+        assert tx.value(IS_STANDBY) is False
 
 
 @pytest.mark.parametrize("text", ["", "0", "0/", "g/0", "0/123456789", "0/0; SELECT", "-1/0"])

@@ -76,7 +76,7 @@ class Caller:
 def path_of(template: str, visibility: str, own: str | None = None) -> str:
     """Return a path of the template about the log of this visibility, and this user's own."""
     values = {**VALUES, "user_id": own or VALUES["user_id"]}
-    filled = re.sub(r"\{(\w+)\}", lambda found: values.get(found[1], "none"), template)
+    filled = re.sub(r"\{(\w+)\}", lambda found: values.get(found[1], "1"), template)
     return filled.replace("{visibility}", visibility)
 
 

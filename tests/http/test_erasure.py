@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tallystick.http import Pages
 from tallystick.record import format_address
 from tallystick.runtime.house import HOUSE_LOG, initialise
+from tallystick.runtime.serve import make_pages
 from tallystick.seal.logs import get_log
 from tallystick.tlog import LeafIndex, TreeSize, check_inclusion, hash_leaf
+from tallystick.web import is_page
 from tests.http.conftest import running
 from tests.support.privacy import places_with
 from tests.support.wallets import wallet
@@ -35,11 +38,28 @@ def house(settings: Settings, builder_of_server: LogBuilder) -> Iterator[Running
     named = settings.model_copy(update={"identity_verifiers": ("signature",)})
     assert named.database_url is not None
     initialise(named, named.database_url, test=True)
-    with running(named, builder_of_server) as started:
+    pages = Pages(is_page, make_pages)
+    with running(named, builder_of_server, pages=pages) as started:
         with started.builder.database.transaction() as tx:
             started.builder.logs[HOUSE_LOG] = get_log(tx, HOUSE_LOG)
         started.seal(HOUSE_LOG)
         yield started
+
+
+def pages_of(house: Running, user_id: str) -> list[str]:
+    """What the pages show of a user, of keys, of proofs, and of his row in the house log."""
+    paths = (
+        f"/users/{user_id}",
+        "/api-keys",
+        f"/api-keys?user_id={user_id}",
+        f"/human-proofs?user_id={user_id}",
+        f"/logs/{HOUSE_LOG}/rows?table=tally.users&key={user_id}",
+    )
+    answers = [house.operator.get(path, headers={"Accept": "text/html"}) for path in paths]
+    assert answers[0].status_code == 200
+    assert user_id in answers[0].text
+    assert {answer.headers["content-type"].partition(";")[0] for answer in answers} == {"text/html"}
+    return [answer.text for answer in answers]
 
 
 def prove_something(house: Running, user_id: str) -> None:
@@ -83,7 +103,7 @@ def test_an_erased_user_is_nowhere_and_his_leaves_verify(
 ) -> None:
     """
     identity 20: Erasing a user: his leaves are redacted, their proofs verify, and a canary of
-    wallet, name and tag is in no table, statistic, file, log line, answer or replay.
+    wallet, name and tag is in no table, statistic, file, log line, answer, page or replay.
     """
     body = {"wallet": WALLET.address, "username": NAME, "tags": [TAG]}
     once = {"Idempotency-Key": "make"}
@@ -119,6 +139,7 @@ def test_an_erased_user_is_nowhere_and_his_leaves_verify(
         house.operator.get(f"/api/v1/users/{user}").text,
         house.operator.get(f"/api/v1/human-proofs?user_id={user}").text,
         house.operator.get(f"/logs/{HOUSE_LOG}/entries?limit=1000").text,
+        *pages_of(house, user),
         *capfd.readouterr(),
     ]
     files = [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]

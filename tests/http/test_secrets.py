@@ -9,7 +9,7 @@ import pytest
 from tallystick.identity.key_text import parse_key
 from tallystick.runtime.house import HOUSE_LOG
 from tests.http.conftest import TOKEN
-from tests.http.test_erasure import house
+from tests.http.test_erasure import house, pages_of
 from tests.support.privacy import places_with
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ KEYS = "/api/v1/api-keys"
 def test_no_secret_is_anywhere(house: Running, capfd: pytest.CaptureFixture[str]) -> None:
     """
     identity 9, 21: Law 9: of every secret that was issued nothing but its hash and its prefix
-    stands in a table, leaf, log line, answer, problem or replay, after it was shown once.
+    stands in a table, leaf, log line, answer, problem, page or replay, after it was shown once.
     """
     user = house.operator.post("/api/v1/users", json={}).json()["user"]["id"]
     secrets, key_ids = [TOKEN], []
@@ -59,6 +59,7 @@ def test_no_secret_is_anywhere(house: Running, capfd: pytest.CaptureFixture[str]
         ):
             said += [house.operator.post(path, json=wrong).text]
     said.append(house.operator.get(f"/logs/{HOUSE_LOG}/entries?limit=1000").text)
+    said += pages_of(house, user)
     said += capfd.readouterr()
 
     assert len(secrets) == 4

@@ -131,6 +131,28 @@ GROUPS: Final = (
         ),
     ),
     (
+        "chain",
+        "EVM networks, what is sent on them, and our contracts there.",
+        (
+            ("networks", "chain:networks", "List the networks and how far each was read."),
+            ("add", "chain:add", "Add a network, paused."),
+            ("pause", "chain:pause", "Sign nothing more on a network."),
+            ("resume", "chain:resume", "Let a paused or halted network go on."),
+            ("accounts", "chain:accounts", "List our accounts and their signers."),
+            ("account", "chain:account", "Add an account, or change one."),
+            ("contracts", "chain:contracts", "List our contracts."),
+            ("transactions", "chain_transactions:list_all", "List transactions, newest first."),
+            ("show", "chain_transactions:show_one", "Show a transaction and its signings."),
+            ("cancel", "chain_transactions:cancel", "Cancel a transaction, if it still can be."),
+            ("bump", "chain_transactions:bump", "Offer more for a signed transaction."),
+            ("price", "chain:price", "Record what a coin costs in USD."),
+            ("reconcile", "chain_transactions:reconcile", "After a restore: ask the chain."),
+            ("dev", "chain_dev:dev", "Run the dev chain in the foreground."),
+            ("deploy", "chain:deploy_one", "Queue the deployment of a contract."),
+            ("check", "chain:check", "Compare contracts with their sources and chains."),
+        ),
+    ),
+    (
         "outbox",
         "Events and the sinks that get them.",
         (

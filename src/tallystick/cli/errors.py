@@ -6,7 +6,8 @@ Errors of the command line itself.
         ├── UsageError           options that do not fit together, or do not exist
         ├── NotSealedError       what was waited for was not sealed in time
         ├── UnhealthyError       doctor found something that must be mended
-        └── FindingsError        an audit found a difference
+        ├── NotComparedError     what had to be compared could not be read
+    └── FindingsError        an audit found a difference
 """
 
 from __future__ import annotations
@@ -34,6 +35,12 @@ class NotSealedError(CommandError):
 
 class UnhealthyError(CommandError):
     """Something must be mended."""
+
+
+class NotComparedError(CommandError):
+    """Something could not be read, and was compared with nothing."""
+
+    kind: ClassVar[Kind] = Kind.NOT_ESTABLISHED
 
 
 class FindingsError(CommandError):

@@ -36,7 +36,6 @@ POOL_TIMEOUT_SECONDS = 10.0
 RETRIES = 5
 RETRY_SQLSTATES = frozenset({"40001", "40P01"})
 """Serialization failure and deadlock: the only errors that running again can mend."""
-READ_ONLY = Query(b"SET TRANSACTION READ ONLY")
 
 Parameters = Mapping[str, object]
 Isolation = Literal["read committed", "repeatable read", "serializable"]
@@ -278,8 +277,6 @@ class Database:
                 if replica is None or connection is None:
                     return stack.enter_context(self.transaction(read_only=True)).connection
                 stack.callback(replica.take_back, connection)
-                stack.enter_context(connection.transaction())
-                connection.execute(READ_ONLY)
                 return connection
 
             try:

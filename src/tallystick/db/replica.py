@@ -8,6 +8,7 @@ asked. Follows identity.md, section 4.6.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 import time
@@ -33,6 +34,7 @@ HAS_REPLAYED: Final = Query(b"""
 SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()
        ELSE pg_catalog.pg_current_wal_insert_lsn() END >= %(position)s::pg_catalog.pg_lsn""")
 WRITTEN: Final = Query(b"SELECT pg_catalog.pg_current_wal_insert_lsn()")
+BEGIN: Final = Query(b"BEGIN READ ONLY")
 
 Connection = psycopg.Connection[Any]
 
@@ -59,7 +61,7 @@ class Replica:
 
     def lend(self, after: WalPosition | None) -> Connection | None:
         """
-        Return a connection in autocommit mode to a replica that has replayed *after*.
+        Return a connection in a read-only transaction, to a replica that has replayed *after*.
 
         None: it has not within 100 ms, or does not answer. What is lent is to be given back.
         """
@@ -71,6 +73,8 @@ class Replica:
             self._open()
             connection = self._pool.getconn(timeout=WAIT_SECONDS)
             if after is None or has_replayed(connection, after, began + WAIT_SECONDS):
+                # Here, where the primary can still be asked, shows what died while it was idle.
+                connection.execute(BEGIN)
                 return connection
         except (PoolTimeout, psycopg.Error):
             self._rests_until = time.monotonic() + REST_SECONDS
@@ -79,7 +83,9 @@ class Replica:
         return None
 
     def take_back(self, connection: Connection) -> None:
-        """Return a lent connection; one that broke is replaced, and the replica rests."""
+        """End a lent connection's transaction; one that broke is replaced, and the replica rests."""
+        with contextlib.suppress(psycopg.Error):
+            connection.rollback()
         if connection.broken:
             self._rests_until = time.monotonic() + REST_SECONDS
         self._pool.putconn(connection)

@@ -19,6 +19,7 @@ from tallystick.http import serve as serve_http
 from tallystick.http.credentials import COOKIE, check_origin
 from tallystick.http.problems import status_of
 from tallystick.http.scopes import FREE
+from tallystick.runtime.chain import register_built_in_followers
 from tallystick.runtime.house import origin_prefix
 from tallystick.runtime.human_proofs import open_facts
 from tallystick.runtime.place import database_url
@@ -40,6 +41,8 @@ def serve(settings: Settings) -> None:
         with Database(url, pool_size=1) as database, database.transaction(read_only=True) as tx:
             prefix = origin_prefix(tx, settings)
     resolved = settings.model_copy(update={"database_url": url, "origin_prefix": prefix})
+    # A request that cancels what is queued tells whoever follows it.
+    register_built_in_followers()
     # One client of each node, whoever asks.
     with Nodes(resolved.chain_endpoints) as nodes, open_facts(resolved, url, nodes) as facts:
         serve_http(resolved, pages=Pages(is_page, make_pages), facts=facts, nodes=nodes)

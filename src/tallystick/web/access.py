@@ -51,6 +51,25 @@ class Visitor:
         """Whether contacts are shown, which are people."""
         return "log:admin" in self.scopes
 
+    @property
+    def reads_chain(self) -> bool:
+        """Whether what we send on chains is shown."""
+        return not self.scopes.isdisjoint({"chain:read", "chain:admin"})
+
+    @property
+    def manages_chain(self) -> bool:
+        """Whether it is shown whom a transaction is for."""
+        return "chain:admin" in self.scopes
+
+    def check_reads_chain(self) -> None:
+        """
+        Check that what we send on chains is open to the visitor.
+
+        Raises:
+            SignInNeededError, AccessDeniedError: It is not.
+        """
+        self._check(is_open=self.reads_chain)
+
     def check_sees(self, head: PublishedHead) -> None:
         """
         Check that the log is open to the visitor.

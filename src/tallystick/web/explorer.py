@@ -26,6 +26,7 @@ from tallystick.errors import Error
 from tallystick.publish import Publisher
 from tallystick.web.access import Host, Visitor, cookie_of
 from tallystick.web.audits import audit_page
+from tallystick.web.chain import chain_page, contracts_page, transaction_page
 from tallystick.web.errors import PageFailedError, PageRequestError, SignInNeededError
 from tallystick.web.pages import entry_page, log_page, logs_page, rows_page
 from tallystick.web.particulars import history_of
@@ -50,7 +51,7 @@ UNAUTHORIZED: Final = 401
 INTERNAL_ERROR: Final = 500
 OWN_PAGE: Final = re.compile(
     r"/|/login/?|/static/explorer\.css|/witness/?|/logs/[^/]+(/audit)?/?|/users/[^/]+/?|/api-keys/?"
-    r"|/human-proofs/?"
+    r"|/human-proofs/?|/chain(/contracts)?/?|/chain/tx/[^/]+/[^/]+/?"
 )
 FORM: Final = re.compile(r"/log(in|out)/?")
 MAX_FORM_BYTES: Final = 1000
@@ -115,6 +116,7 @@ def make_explorer(publisher: Publisher, database: Database, host: Host) -> Lites
         route_handlers=[
             *routes_of_house(publisher),
             *routes_of_people(database),
+            *routes_of_chain(database),
             *routes_of_logs(publisher),
             *routes_of_login(host),
         ],
@@ -178,6 +180,29 @@ def routes_of_people(database: Database) -> list[HTTPRouteHandler]:
         return answer(request, "human_proofs.html", page)
 
     return [show_user, show_keys, show_proofs]
+
+
+def routes_of_chain(database: Database) -> list[HTTPRouteHandler]:
+    """Return the pages of networks, transactions and contracts."""
+
+    @get("/chain", sync_to_thread=True)
+    def show_chain(request: AnyRequest) -> Response[bytes]:
+        return answer(request, "chain.html", chain_page(database, visitor_of(request)))
+
+    @get("/chain/tx/{chain_id:int}/{transaction_hash:str}", sync_to_thread=True)
+    def show_transaction(request: AnyRequest) -> Response[bytes]:
+        at = request.path_params
+        page = transaction_page(
+            database, visitor_of(request), at["chain_id"], at["transaction_hash"]
+        )
+        return answer(request, "chain_transaction.html", page)
+
+    @get("/chain/contracts", sync_to_thread=True)
+    def show_contracts(request: AnyRequest) -> Response[bytes]:
+        page = contracts_page(database, after=request.query_params.get("after"))
+        return answer(request, "chain_contracts.html", page)
+
+    return [show_chain, show_transaction, show_contracts]
 
 
 def routes_of_login(host: Host) -> list[HTTPRouteHandler]:

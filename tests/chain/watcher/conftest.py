@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 
 from tallystick.chain.followers import (
@@ -15,7 +17,7 @@ from tallystick.chain.followers import (
 from tallystick.chain.node import Node
 from tallystick.db import connect
 from tests.chain.watcher.support import Recorder, World, meddling
-from tests.support.evm import running_anvil
+from tests.support.evm import Anvil, running_anvil
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,8 +59,8 @@ def recorder() -> Recorder:
 @pytest.fixture
 def world(database_url, anvil) -> Iterator[World]:
     """A network under watch."""
-    with connect(database_url, pool_size=4) as database, Node(anvil.chain_id, [anvil.url]) as node:
-        yield World(database_url, database, anvil, node)
+    with opened(database_url, anvil, anvil.url) as world:
+        yield world
 
 
 @pytest.fixture
@@ -71,6 +73,16 @@ def meddler(anvil):
 @pytest.fixture
 def meddled_world(database_url, anvil, meddler) -> Iterator[World]:
     """A network under watch through the meddler."""
-    node = Node(anvil.chain_id, [meddler.url])
-    with connect(database_url, pool_size=4) as database, node:
-        yield World(database_url, database, anvil, node)
+    with opened(database_url, anvil, meddler.url) as world:
+        yield world
+
+
+@contextlib.contextmanager
+def opened(url: str, anvil: Anvil, node_url: str) -> Iterator[World]:
+    """A world whose watcher asks the node at *node_url*."""
+    with (
+        psycopg.connect(url, autocommit=True) as connection,
+        connect(url, pool_size=4) as database,
+        Node(anvil.chain_id, [node_url]) as node,
+    ):
+        yield World(url, connection, database, anvil, node)

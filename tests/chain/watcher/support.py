@@ -66,6 +66,8 @@ class World:
     """Node, database and watcher of one test."""
 
     url: str
+    connection: psycopg.Connection
+    """The superuser's, in autocommit mode."""
     database: Database
     anvil: Anvil
     node: Node
@@ -91,13 +93,11 @@ class World:
 
     def run(self, statement: str, *values: Any) -> None:
         """Run a statement as the superuser."""
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(statement, values)
+        self.connection.execute(statement, values)
 
     def rows(self, statement: str, *values: Any) -> list[tuple]:
         """The rows of a query."""
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            return connection.execute(statement, values).fetchall()
+        return self.connection.execute(statement, values).fetchall()
 
     def value(self, statement: str, *values: Any) -> Any:
         """The one value of a query."""

@@ -238,6 +238,16 @@ def test_what_was_mined_before_watching_began_is_found(world, recorder):
     world.check_laws()
 
 
+def test_what_stands_where_watching_begins_is_found(world, recorder):
+    """A transaction that was sent before the first look, and stands in its block, is included."""
+    sent = world.send()
+    world.anvil.mine(1)
+    world.catch_up()
+    assert world.value("SELECT min(block_number) FROM tally.chain_blocks") == world.anvil.head - 1
+    assert world.state_of(sent) == "finalized"
+    world.check_laws()
+
+
 def test_a_drop_calls_nobody_and_may_come_back(world, recorder):
     """chain 10: What no node has known for a day is dropped; mined after all, it is final."""
     world.catch_up()

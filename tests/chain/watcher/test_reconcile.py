@@ -133,6 +133,7 @@ def test_what_was_sent_after_the_backup_is_taken_up(backups):
     restored.check_laws()
 
 
+@pytest.mark.slow
 def test_equal_intents_are_told_apart_by_their_order(backups):
     """chain 21: Of intents with one content as many as were sent are taken up, the oldest first."""
     desk = backups.live()
@@ -154,7 +155,7 @@ def test_equal_intents_are_told_apart_by_their_order(backups):
     restored.check_laws()
 
 
-@pytest.mark.parametrize("asked", ["bump", "cancel"])
+@pytest.mark.parametrize("asked", [pytest.param("bump", marks=pytest.mark.slow), "cancel"])
 def test_a_replacement_after_the_backup_is_taken_up(backups, asked):
     """chain 21: An attempt that was signed after the backup and mined is kept as an attempt."""
     desk = backups.live()

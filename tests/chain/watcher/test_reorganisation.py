@@ -30,7 +30,17 @@ def deep_world(world):
     return world
 
 
-@pytest.mark.parametrize("depth", range(1, 7))
+SLOW_DEPTHS = (2, 4, 5)
+"""Of the six depths these say least that the others do not."""
+
+
+@pytest.mark.parametrize(
+    "depth",
+    [
+        pytest.param(depth, marks=pytest.mark.slow if depth in SLOW_DEPTHS else ())
+        for depth in range(1, 7)
+    ],
+)
 def test_a_reorganisation_is_taken_back_in_one(deep_world, recorder, depth):
     """
     chain 7: A mined transaction goes back to broadcast and its events are orphaned, all

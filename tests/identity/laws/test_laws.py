@@ -331,6 +331,15 @@ def test_nobody_gives_what_he_lacks(database: Database) -> None:
         APIKeyRepository(tx).create(user.id, name="new", scopes=["log:read"], actor=actor.principal)
 
 
+def test_only_one_key_is_the_fiftieth(database: Database) -> None:
+    """Ten connections that make a key beside 45 others leave a user with 50, not one more."""
+    user = make_user(database)
+    for _ in range(45):
+        make_key(database, user)
+    found = kinds(at_once(10, lambda _: make_key(database, user)))
+    assert found == {"IssuedKey": 5, "InvalidValueError": 5}
+
+
 def test_a_narrowed_actor_gives_nothing(database: Database) -> None:
     """Law 10: An actor who loses a scope while he gives it gives it before, or not at all."""
     user = make_user(database)

@@ -10,6 +10,7 @@ import pytest
 
 from tallystick.chain.evidence.answers import read_header
 from tallystick.record import (
+    BlockHash,
     BlockHashError,
     MalformedHeaderError,
     check_header,
@@ -19,6 +20,7 @@ from tallystick.record import (
     rlp_decode,
     rlp_encode,
 )
+from tallystick.record.evm import headers
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "evm.json"
 HEADERS = json.loads(VECTORS.read_text(encoding="utf-8"))["headers"]
@@ -91,3 +93,10 @@ def test_other_bytes_are_no_header(flaw):
     data = FLAWS[flaw]
     with pytest.raises(MalformedHeaderError):
         check_header(data, block_hash="0x" + keccak256(data).hex())
+
+
+def test_a_long_header_is_not_hashed(monkeypatch):
+    """Bytes longer than any header are refused by their length, whatever hashing them costs."""
+    monkeypatch.setattr(headers, "keccak256", lambda _: pytest.fail("it was hashed"))
+    with pytest.raises(MalformedHeaderError):
+        check_header(bytes(headers.MAX_HEADER_BYTES + 1), block_hash=BlockHash("0x" + "00" * 32))

@@ -298,3 +298,25 @@ def test_many_connections_are_served_at_once(node):
     assert FUNDS >= node.number("eth_getBalance", node.accounts[3].address, "latest") > 0
     for connection in idle:
         connection.close()
+
+
+def test_a_contract_that_calls_itself_is_run_to_its_end(tmp_path):
+    """Calls as deep as gas allows are mined, and mined again: no stack of ours is shallower."""
+    # A contract whose code calls itself with all the gas that is left, and its constructor.
+    code = bytes.fromhex("60006000600060006000305af100")
+    constructor = bytes.fromhex("600e600c600039600e6000f3") + code
+    with running_devchain(tmp_path) as node:
+        sender = node.accounts[0].address
+        made = node.send(**{"from": sender, "data": "0x" + constructor.hex(), "gas": 200_000})
+        contract = node.rpc("eth_getTransactionReceipt", made)["contractAddress"]
+        assert "0x" + code.hex() == node.rpc("eth_getCode", contract, "latest")
+        called = node.send(**{"from": sender, "to": contract, "gas": 29_000_000})
+        receipt = node.rpc("eth_getTransactionReceipt", called)
+        # Of what a call is given a 64th stays behind: some 700 calls in each other.
+        assert ("0x1", True) == (receipt["status"], int(receipt["gasUsed"], 16) > 80_000)
+        node.kill()
+    again = start_devchain(tmp_path)
+    try:
+        assert receipt == again.rpc("eth_getTransactionReceipt", called)
+    finally:
+        again.end()

@@ -2,7 +2,7 @@
 Our contracts: sources and artifacts, what their calls look like, and where they stand.
 
 Follows chain.md, sections 4.2, 5.3 and 5.4. `NAME.vy` is the source and `NAME.json` the
-artifact that is shipped; `python -m tallystick.chain.contracts.compiling` makes one of the other.
+artifact that is shipped; `python -m tallystick.chain.contracts` makes the one from the other.
 """
 
 from tallystick.chain.contracts.abi import (

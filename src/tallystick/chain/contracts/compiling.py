@@ -1,7 +1,7 @@
 """
 Sources to artifacts (chain.md, section 5.3): Vyper, offline, the same bytes every time.
 
-`python -m tallystick.chain.contracts.compiling` writes `NAME.json` beside each `NAME.vy`.
+`python -m tallystick.chain.contracts` writes `NAME.json` beside each `NAME.vy`.
 Vyper cannot declare errors, so a source names them in its documentation, as in
 `@custom:errors AlreadyAnchored(uint64 blockNumber)`, several with semicolons between; they
 stand in the ABI like any other compiler's.
@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import re
-import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -100,7 +99,3 @@ def compile_folder(folder: Path) -> list[str]:
             target.write_text(text, encoding="utf-8")
             changed.append(source.stem)
     return changed
-
-
-if __name__ == "__main__":
-    sys.stdout.writelines(f"wrote {name}.json\n" for name in compile_folder(Path(__file__).parent))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tallystick.chain.followers import followers_of
 from tallystick.chain.intents import store
 from tallystick.chain.intents.reading import get_transaction
 from tallystick.chain.values import ChainTransaction, TransactionId
@@ -34,14 +33,25 @@ def cancel_transaction(tx: Transaction, transaction_id: TransactionId) -> ChainT
     Raises:
         UnknownTransactionError: There is none of this number.
         IllegalTransitionError: It is mined or final, or a client's.
+        Whatever a follower raises; the transaction must not be committed.
     """
     get_transaction(tx, transaction_id)
     is_cancelled = store.cancel(tx, transaction_id)
     transaction = get_transaction(tx, transaction_id)
     if is_cancelled:
-        for follower in followers_of(transaction.transaction_type):
-            follower.on_failed(tx, transaction)
+        tell_cancelled(tx, transaction)
     return transaction
+
+
+def tell_cancelled(tx: Transaction, transaction: ChainTransaction) -> None:
+    """Tell followers that a queued transaction was cancelled; what one raises leaves as it is."""
+    # The watcher's room asks nodes, whose client costs a start that readers of rows spare.
+    from tallystick.chain.watcher import FollowerFailed, tell_failed  # noqa: PLC0415
+
+    try:
+        tell_failed(tx, transaction)
+    except FollowerFailed as failed:
+        raise (failed.__cause__ or failed) from None
 
 
 def bump_transaction(tx: Transaction, transaction_id: TransactionId) -> ChainTransaction:

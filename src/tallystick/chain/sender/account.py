@@ -151,11 +151,12 @@ class AccountSender:
         refused = [
             (intent.id, verdict) for intent, verdict in judged if isinstance(verdict, Reverts)
         ]
-        if refused:
-            self._refuse(refused)
         runs = [(intent, verdict) for intent, verdict in judged if isinstance(verdict, Runs)]
         paid = payable(runs, fees, balance=left_of(around.balance, unmined))
         is_stored = not paid or self._sign_and_send(place, paid, fees)
+        # Last, because followers are told: one that raises holds up nobody else.
+        if refused:
+            self._refuse(refused)
         if len(paid) < len(runs) or any(verdict is Unclear.FUNDS for _, verdict in judged):
             raise InsufficientGasFundsError("the account cannot pay for all of its intents")
         return len(refused) + (len(paid) if is_stored else 0)

@@ -43,29 +43,43 @@ def run_sender(database: Database, nodes: Nodes, signers: Signers, stop: threadi
     Returns when *stop* is set and rounds under way have ended. Whatever a node, a signer or the
     database says is logged by its name and tried again.
     """
-    threads: dict[Account, threading.Thread] = {}
+    senders: dict[Account, tuple[threading.Thread, threading.Event]] = {}
     while not stop.is_set():
         try:
             with database.transaction(read_only=True) as tx:
-                accounts = store.list_accounts(tx, nodes.chain_ids)
+                accounts = set(store.list_accounts(tx, nodes.chain_ids))
         except (Error, psycopg.Error) as raised:
             _log.warning("chain.sender_waits", error=type(raised).__name__)
-            accounts = []
+            accounts = set(senders)
+        for account in senders.keys() - accounts:
+            # Its network is halted, or another signer signs for it: that is another `Account`.
+            senders[account][1].set()
         for account in accounts:
-            running = threads.get(account)
-            if account.signer_name in signers and not (running and running.is_alive()):
-                # A daemon: a node that never ends its answer must not keep the process alive.
-                threads[account] = threading.Thread(
-                    target=send_for,
-                    args=(database, nodes, signers, account, stop),
-                    name=f"sender {account.chain_id} {account.address}",
-                    daemon=True,
-                )
-                threads[account].start()
+            is_sent_for = account in senders and senders[account][0].is_alive()
+            if account.signer_name in signers and not is_sent_for:
+                senders[account] = start_sender(database, nodes, signers, account)
         stop.wait(LOOK_SECONDS)
+    for _, ended in senders.values():
+        ended.set()
     deadline = time.monotonic() + END_SECONDS
-    for thread in threads.values():
+    for thread, _ in senders.values():
         thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def start_sender(
+    database: Database, nodes: Nodes, signers: Signers, account: Account
+) -> tuple[threading.Thread, threading.Event]:
+    """Start the thread that sends for *account*; return it with the event that ends it."""
+    ended = threading.Event()
+    # A daemon: a node that never ends its answer must not keep the process alive.
+    thread = threading.Thread(
+        target=send_for,
+        args=(database, nodes, signers, account, ended),
+        name=f"sender {account.chain_id} {account.address}",
+        daemon=True,
+    )
+    thread.start()
+    return thread, ended
 
 
 def send_for(
@@ -84,7 +98,12 @@ def send_for(
             stop.wait(LOOK_SECONDS)
             failures = 0
         except (Error, psycopg.Error) as raised:
-            _log.warning("chain.sender_interrupted", error=type(raised).__name__)
+            _log.warning(
+                "chain.sender_interrupted",
+                chain_id=account.chain_id,
+                address=account.address,
+                error=type(raised).__name__,
+            )
             failures = 1 if time.monotonic() - began > LOOK_SECONDS * 60 else failures + 1
             stop.wait(back_off_seconds(failures))
 
@@ -125,7 +144,12 @@ def work(
             # Once for each trouble: it is tried again for as long as it lasts.
             if name != told:
                 told = name
-                _log.warning("chain.sender_waits", error=name, address=account.address)
+                _log.warning(
+                    "chain.sender_waits",
+                    chain_id=account.chain_id,
+                    address=account.address,
+                    error=name,
+                )
             if not isinstance(raised, InsufficientGasFundsError):
                 pause = back_off_seconds(failures)
         listen(session, account, stop, seconds=pause)

@@ -119,13 +119,12 @@ class EventReader:
                 unrecorded[log.block_number] = log.block
             elif recorded[log.block_number] != log.block:
                 return False
-        for number, block in unrecorded.items():
-            if number > (position.finalized_block or 0):
-                return False
-            headers = self._reader.headers(number, number)
-            if [header.id for header in headers] != [block]:
-                return False
-            found.headers.extend(headers)
+        if any(number > (position.finalized_block or 0) for number in unrecorded):
+            return False
+        headers = self._reader.headers_at(unrecorded)
+        if [header.id for header in headers] != list(unrecorded.values()):
+            return False
+        found.headers.extend(headers)
         return True
 
     def _decoded(

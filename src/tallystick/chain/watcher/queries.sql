@@ -39,6 +39,11 @@ GROUP BY t.id ORDER BY t.id LIMIT %(limit)s;
 SELECT b.chain_id, b.block_number, b.block_hash, b.block_time FROM tally.chain_blocks AS b
 WHERE b.chain_id = %(chain_id)s::bigint AND b.is_canonical AND b.block_number BETWEEN %(first)s AND %(last)s ORDER BY b.block_number;
 
+-- name: read_blocks_at
+-- The canonical blocks of some numbers that are kept.
+SELECT b.chain_id, b.block_number, b.block_hash, b.block_time FROM tally.chain_blocks AS b
+WHERE b.chain_id = %(chain_id)s::bigint AND b.is_canonical AND b.block_number = ANY (%(numbers)s::bigint[]);
+
 -- name: advance
 -- Records blocks and what they bring, and returns whom to tell what.
 SELECT r.told, r.block_number, r.place, r.transaction_id, r.block_hash

@@ -66,15 +66,19 @@ class BlockReader:
             headers.append(_header_at(answer, number))
         return headers
 
-    def hashes(self, numbers: Iterable[int]) -> dict[int, BlockHash]:
-        """Return the hash of each of *numbers* that the node has a block of."""
+    def headers_at(self, numbers: Iterable[int]) -> list[Header]:
+        """Return the blocks of *numbers* that the node has."""
         asked = list(numbers)
-        answers = self._batch([block_call(number) for number in asked])
-        return {
-            number: _header_at(answer, number).hash
+        answers = self._batch([block_call(number) for number in asked]) if asked else []
+        return [
+            _header_at(answer, number)
             for number, answer in zip(asked, answers, strict=True)
             if answer is not None
-        }
+        ]
+
+    def hashes(self, numbers: Iterable[int]) -> dict[int, BlockHash]:
+        """Return the hash of each of *numbers* that the node has a block of."""
+        return {header.number: header.hash for header in self.headers_at(numbers)}
 
     def receipts(self, hashes: Collection[TransactionHash]) -> list[Receipt]:
         """Return the receipts of those of *hashes* that are mined."""

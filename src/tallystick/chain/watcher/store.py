@@ -46,6 +46,7 @@ class Queries:
     awaited_of: Query
     read_awaited: Query
     read_blocks: Query
+    read_blocks_at: Query
     advance: Query
     reorganise: Query
     read_transactions: Query
@@ -284,14 +285,14 @@ def read_awaited(
 
 
 def read_blocks(tx: Transaction, chain_id: ChainId, first: int, last: int) -> list[ChainBlock]:
-    """Return the canonical blocks from number *first* to *last* that are kept."""
+    """Return the canonical blocks from number *first* to *last* that are kept, lowest first."""
+    values = {"chain_id": chain_id, "first": first, "last": last}
+    return tx.rows(_block, SQL.read_blocks, values)
 
-    def block(
-        chain_id: ChainId, number: int, block_hash: BlockHash, time: datetime.datetime
-    ) -> ChainBlock:
-        return ChainBlock(chain_id=chain_id, number=number, hash=block_hash, time=time)
 
-    return tx.rows(block, SQL.read_blocks, {"chain_id": chain_id, "first": first, "last": last})
+def read_blocks_at(tx: Transaction, chain_id: ChainId, numbers: Sequence[int]) -> list[ChainBlock]:
+    """Return the canonical blocks of *numbers* that are kept."""
+    return tx.rows(_block, SQL.read_blocks_at, {"chain_id": chain_id, "numbers": list(numbers)})
 
 
 def advance(tx: Transaction, position: Position, window: Window) -> list[Outcome]:
@@ -407,6 +408,12 @@ def take_lock(session: Transaction, chain_id: ChainId) -> bool:
 def listen(session: Transaction) -> None:
     """Let the session hear of what there is to look for."""
     session.execute(SQL.listen)
+
+
+def _block(
+    chain_id: ChainId, number: int, block_hash: BlockHash, time: datetime.datetime
+) -> ChainBlock:
+    return ChainBlock(chain_id=chain_id, number=number, hash=block_hash, time=time)
 
 
 def _header_as_json(header: Header) -> dict[str, Any]:

@@ -48,7 +48,15 @@ class Stragglers:
         self._newest = 0
         self._next_round = time.monotonic()
         self._round_after = 0
+        self._is_first_round = True
+        """At a start whatever waits is asked for: it may be mined where watching began."""
         self._known_at: dict[TransactionId, float] = {}
+
+    def begin_again(self) -> None:
+        """Ask for everything once more: what was found last was not recorded."""
+        self._newest = self._round_after = 0
+        self._next_round = time.monotonic()
+        self._is_first_round = True
 
     def find(self, position: Position) -> Found:
         """
@@ -74,10 +82,15 @@ class Stragglers:
         due = {row.id: row for row in new if row.origin == "observed"}
         if time.monotonic() >= self._next_round:
             rows = self._read(position, after=self._round_after)
-            due |= {row.id: row for row in rows if row.is_aged or row.origin == "observed"}
+            due |= {
+                row.id: row
+                for row in rows
+                if self._is_first_round or row.is_aged or row.origin == "observed"
+            }
             is_through = len(rows) < MAX_ASKED
             self._round_after = 0 if is_through else max(row.id for row in rows)
             if is_through:
+                self._is_first_round = False
                 self._next_round = time.monotonic() + ROUND_SECONDS
         return list(due.values())
 
@@ -94,25 +107,22 @@ class Stragglers:
 
     def _placed(self, position: Position, receipts: Sequence[Receipt]) -> Found:
         """Keep the receipts whose block is recorded, or lies below all that ever was."""
-        found = Found()
-        for receipt in receipts:
-            number = receipt.block_number
-            recorded = self._database.read(
-                lambda tx, number=number: store.read_blocks(  # type: ignore[misc]
-                    tx, position.chain_id, number, number
-                )
+        if not receipts:
+            return Found()
+        numbers = sorted({receipt.block_number for receipt in receipts})
+        recorded = {
+            block.number: block.hash
+            for block in self._database.read(
+                lambda tx: store.read_blocks_at(tx, position.chain_id, numbers)
             )
-            if recorded:
-                is_canonical = recorded[0].hash == receipt.block_hash
-            elif position.finalized_block is not None and number <= position.finalized_block:
-                headers = self._reader.headers(number, number)
-                is_canonical = [each.hash for each in headers] == [receipt.block_hash]
-                found.headers.extend(headers if is_canonical else ())
-            else:
-                is_canonical = False
-            if is_canonical:
-                found.receipts.append(receipt)
-        return found
+        }
+        final = -1 if position.finalized_block is None else position.finalized_block
+        below = [number for number in numbers if number not in recorded and number <= final]
+        headers = {header.hash: header for header in self._reader.headers_at(below)}
+        canonical = {*recorded.values(), *headers}
+        found = [receipt for receipt in receipts if receipt.block_hash in canonical]
+        named = {receipt.block_hash for receipt in found}
+        return Found(found, [headers[each] for each in named if each in headers])
 
     def _drop_unseen(self, asked: Sequence[Awaited], mined: set[TransactionHash]) -> None:
         """Drop the observed ones that the node does not know, and has not known for a day."""

@@ -86,14 +86,21 @@ class Watcher:
         position = self.position()
         if position is None or position.status == "halted":
             return False
+        is_recorded = False
         try:
-            return self._look(position)
+            is_behind = self._look(position)
+            is_recorded = True
         except WrongChainError as wrong:
             self._halt(f"the endpoints serve chain {wrong.actual}, not {position.chain_id}")
             return False
         except FollowerFailed:
             self._window = 1
             raise
+        finally:
+            if not is_recorded:
+                # What was found beside the blocks is not recorded either: it is looked for again.
+                self._stragglers.begin_again()
+        return is_behind
 
     def _look(self, position: Position) -> bool:
         scanned = position.scanned

@@ -731,7 +731,10 @@ BEGIN
     PERFORM tally.refuse('TSI16', 'a user is deleted before he is erased', '{"what": "user"}');
   END IF;
   UPDATE tally.api_keys AS k SET name = 'erased', description = NULL, contact_email = NULL, changed_by = p_actor, version = k.version + 1
-  WHERE k.user_id = p_user_id AND (k.name, k.description, k.contact_email) IS DISTINCT FROM ('erased', NULL, NULL);
+  WHERE k.id IN (
+    SELECT i.id FROM tally.api_keys AS i
+    WHERE i.user_id = p_user_id AND (i.name <> 'erased' OR num_nonnulls(i.description, i.contact_email) > 0)
+    ORDER BY i.id FOR NO KEY UPDATE);
   -- The text that was signed names the wallet; that it was signed stays in the proof.
   UPDATE tally.human_proof_challenges AS c SET message = 'erased' WHERE c.user_id = p_user_id AND c.message <> 'erased';
   UPDATE tally.human_proofs AS p SET proof_data = '{}' WHERE p.user_id = p_user_id AND p.proof_data <> '{}';
@@ -1070,7 +1073,7 @@ GRANT UPDATE (last_used) ON tally.api_keys TO tally_app;
 GRANT DELETE ON tally.api_keys TO tally_app;
 
 -- tally_reader: a user's own rows, by the setting that his session's maker has given it; never a key's hash.
-GRANT SELECT ON tally.users, tally.user_risk_history, tally.api_scopes, tally.api_tiers TO tally_reader;
+GRANT SELECT ON tally.users, tally.user_risk_history TO tally_reader;
 GRANT SELECT (
   id, prefix, user_id, name, tier, rate_limit, requests_today, requests_day, last_used, created_at, expires_at, scopes,
   revoked_at, revoked_by, revoke_reason, revoked, rotated_from, client_type, description, contact_email, changed_by, version,

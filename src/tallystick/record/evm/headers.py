@@ -98,8 +98,7 @@ def parse_header(data: bytes) -> BlockHeader:
     Raises:
         MalformedHeaderError: It is not canonical RLP, or a field has another length or form.
     """
-    if len(data) > MAX_HEADER_BYTES:
-        raise MalformedHeaderError(f"a header of {len(data)} bytes is over {MAX_HEADER_BYTES}")
+    _check_length(data)
     try:
         return _parse_fields(rlp_decode(data))
     except MalformedRlpError as error:
@@ -112,12 +111,20 @@ def check_header(data: bytes, *, block_hash: BlockHash) -> BlockHeader:
 
     Raises:
         BlockHashError: *data* hashes to another; the error carries both. Nothing was decoded.
-        MalformedHeaderError: *data* is no header, although its hash is right.
+        MalformedHeaderError: *data* is longer than any header, and was not hashed; or it is no
+            header, although its hash is right.
     """
+    # First: whoever made *data* must not choose for how long it is hashed.
+    _check_length(data)
     actual = BlockHash("0x" + keccak256(data).hex())
     if actual != block_hash:
         raise BlockHashError(expected=block_hash, actual=actual)
     return parse_header(data)
+
+
+def _check_length(data: bytes) -> None:
+    if len(data) > MAX_HEADER_BYTES:
+        raise MalformedHeaderError(f"a header of {len(data)} bytes is over {MAX_HEADER_BYTES}")
 
 
 def _parse_fields(item: RlpItem) -> BlockHeader:

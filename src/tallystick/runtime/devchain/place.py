@@ -55,7 +55,7 @@ def plan_dev_chain(settings: Settings) -> DevChain | None:
     port = choose_port(settings.port + 1 if settings.port else 0)
     url = f"http://{HOST}:{port}"
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (directory / URL_FILE).write_text(url + "\n", encoding="ascii")
+    remember_url(settings, url)
     arguments = [str(directory), str(settings.keys.absolute()), "--port", str(port), "--supervised"]
     return DevChain(directory, url, [*arguments, "--log-level", settings.log_level])
 
@@ -84,6 +84,12 @@ def choose_port(wanted: int) -> int:
             trial.bind((HOST, port))
             return int(trial.getsockname()[1])
     return wanted
+
+
+def remember_url(settings: Settings, url: str) -> None:
+    """Keep where the dev chain of the data directory answers, for commands from other shells."""
+    path = dev_chain_directory(settings) / URL_FILE
+    path.write_text(url + "\n", encoding="ascii")
 
 
 def known_url(settings: Settings) -> str | None:

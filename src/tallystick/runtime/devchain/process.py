@@ -12,8 +12,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
@@ -28,9 +29,16 @@ from tallystick.runtime.errors import AddressInUseError
 from tallystick.runtime.logging import configure_logging
 from tallystick.runtime.signals import stop_on_signals
 
+if TYPE_CHECKING:
+    from tallystick.runtime.devchain.machine import Machine
+
 FAUCET_WEI: Final = 10**9 * 10**18
 """A thousand million coins: more than any test or demonstration spends."""
 LOOK_SECONDS: Final = 0.2
+STACK_BYTES: Final = 64 * 2**20
+"""Of each thread: py-evm allows ten times the usual depth of calls, and JSON may nest as deep."""
+
+Result = TypeVar("Result")
 
 logger = structlog.get_logger(__name__)
 
@@ -68,11 +76,13 @@ def run_dev_chain(
     if reset:
         set_aside(directory)
     journal = open_journal(directory, chain_id=chain_id, genesis=lambda: new_genesis(key_dir))
+    before = threading.stack_size(STACK_BYTES)
     try:
         if journal.torn:
             logger.warning("devchain.torn_line_cut", process="devchain", rows=journal.torn)
         serve(journal, port=port, stop=stop, started=started)
     finally:
+        threading.stack_size(before)
         journal.close()
 
 
@@ -98,8 +108,7 @@ def serve(
     except ImportError as error:
         raise DevChainMissingError from error
     began = time.monotonic()
-    machine = Machine(journal)
-    machine.mine_ready()
+    machine = in_a_thread(lambda: start(Machine(journal)))
     try:
         server = RpcServer(port, lambda method, parameters: answer(machine, method, parameters))
     except OSError as error:
@@ -123,6 +132,21 @@ def serve(
         server.broken.set()
         with server.turn:
             logger.info("devchain.stopped", process="devchain", pid=os.getpid())
+
+
+def start(machine: Machine) -> Machine:
+    """Mine what could be mined when the chain was ended, and return *machine*."""
+    machine.mine_ready()
+    return machine
+
+
+def in_a_thread(function: Callable[[], Result]) -> Result:
+    """
+    Return what *function* does, run in a thread: the main one's stack is the system's choice, and
+    what was mined in a deeper one must be mined again in one as deep.
+    """
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(function).result()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

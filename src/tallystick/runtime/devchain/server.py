@@ -33,9 +33,6 @@ PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
 INTERNAL_ERROR: Final = -32603
 
-STACK_BYTES: Final = 64 * 2**20
-"""Of each thread: py-evm allows ten times the usual depth of calls, and JSON may nest as deep."""
-
 Answer = Callable[[str, list[Any]], Any]
 
 logger = structlog.get_logger(__name__)
@@ -53,8 +50,6 @@ class RpcServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
     def __init__(self, port: int, answer: Answer) -> None:
         self._answer = answer
         self.turn = threading.Lock()
-        # Of all threads that begin from now on: the process is the server's alone.
-        threading.stack_size(STACK_BYTES)
         self.broken = threading.Event()
         """Set when the disk refused: what is in memory is ahead of it, so nothing may go on."""
         super().__init__((LOOPBACK, port), Handler)
