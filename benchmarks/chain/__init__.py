@@ -2,5 +2,5 @@
 
 from typing import Final
 
-MODULES: Final = ("sending", "evidence", "gas", "devchain")
+MODULES: Final = ("sending", "throughput", "following", "advancing", "evidence", "gas", "devchain")
 """In the order in which they run."""

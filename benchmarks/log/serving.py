@@ -124,7 +124,8 @@ def running_server(database_url: str) -> Iterator[int]:
             yield port
         finally:
             server.terminate()
-            server.wait(START_SECONDS)
+            # Reads what it said at its end, and closes the pipe.
+            server.communicate(timeout=START_SECONDS)
 
 
 def free_port() -> int:

@@ -79,6 +79,10 @@ class StubHost:
         """What the server that composes says of an error."""
         return STATUS[error.kind]
 
+    def headers_of(self, _error: Error) -> dict[str, str]:
+        """What it says in headers: nothing more."""
+        return {}
+
 
 class WrongKeyError(Error):
     """A key that nobody was given."""

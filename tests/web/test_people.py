@@ -14,6 +14,7 @@ import pytest
 from tallystick.config import Settings
 from tallystick.http import Pages
 from tallystick.identity import APIKeyRepository, UserRepository
+from tallystick.identity.key_text import format_key
 from tallystick.runtime.serve import make_pages
 from tallystick.web import is_page
 from tests.http.conftest import TOKEN, Running, free_port, running
@@ -57,6 +58,7 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
         key_dir=tmp_path / "keys",
         port=free_port(),
         origin_prefix="log.example",
+        trusted_proxies=("127.0.0.1/32",),
     )
     builder = LogBuilder(database_url, tmp_path / "keys")
     with running(settings, builder, pages=Pages(is_page, make_pages)) as server:
@@ -178,6 +180,31 @@ def test_a_key_that_is_not_good_is_not_kept(house: House):
     assert (
         httpx.post(house.url("/login"), content=b"\xff" * 5000, headers=origin).status_code >= 400
     )
+
+
+def test_a_host_of_no_form_is_beyond_this_machine(house: House):
+    """A Host header that is no host's is no defect, and its cookie is not sent in clear."""
+    headers = {"host": "[", "origin": "http://["}
+    sent = httpx.post(house.url("/login"), data={"key": house.key}, headers=headers)
+    assert sent.status_code == 303
+    assert "Secure" in sent.headers["set-cookie"]
+
+
+def test_who_guesses_keys_is_charged_himself(house: House):
+    """Guesses at the login are charged to the address behind the proxy, and told when to go on."""
+    origin = {"origin": house.server.url}
+    guess = {"key": format_key(1, bytes(32))}
+
+    def try_from(address: str) -> httpx.Response:
+        headers = origin | {"x-forwarded-for": address}
+        return httpx.post(house.url("/login"), data=guess, headers=headers)
+
+    tries = [try_from("192.0.2.1") for _ in range(3)]
+    assert [401, 429] == sorted({sent.status_code for sent in tries})
+    refused = tries[-1]
+    assert int(refused.headers["retry-after"]) >= 1
+    assert refused.headers["ratelimit-remaining"] == "0"
+    assert try_from("192.0.2.2").status_code == 401
 
 
 def test_a_visitor_with_a_dead_key_can_sign_in_again(house: House):

@@ -17,7 +17,7 @@ from tallystick.errors import Error
 from tallystick.http import Authorizer, Pages, Services
 from tallystick.http import serve as serve_http
 from tallystick.http.credentials import COOKIE, check_origin
-from tallystick.http.problems import status_of
+from tallystick.http.problems import problem_of, status_of
 from tallystick.http.scopes import FREE
 from tallystick.runtime.chain import register_built_in_followers
 from tallystick.runtime.house import origin_prefix
@@ -81,6 +81,10 @@ class PagesHost:
     def status_of(self, error: Error) -> int:
         """Return the HTTP status of *error*."""
         return status_of(type(error))
+
+    def headers_of(self, error: Error) -> dict[str, str]:
+        """Return the headers that the API gives an answer of *error*."""
+        return problem_of(error).headers
 
 
 def make_pages(services: Services) -> ASGIApp:

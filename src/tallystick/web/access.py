@@ -10,6 +10,7 @@ that is the scope of the same thing in the API.
 from __future__ import annotations
 
 import urllib.parse
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -155,6 +156,10 @@ class Host(Protocol):
         """Return the HTTP status of *error*."""
         ...
 
+    def headers_of(self, error: Error) -> Mapping[str, str]:
+        """Return the headers that an answer of *error* has beside those of every page."""
+        ...
+
 
 def cookie_of(name: str, key: str, *, scheme: str, host: str) -> str:
     """
@@ -172,5 +177,8 @@ def cookie_of(name: str, key: str, *, scheme: str, host: str) -> str:
 
 
 def host_name(host: str) -> str:
-    """Return a Host header's name without its port."""
-    return urllib.parse.urlsplit(f"//{host}").hostname or ""
+    """Return a Host header's name without its port, and nothing where it is none."""
+    try:
+        return urllib.parse.urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""

@@ -12,6 +12,7 @@ import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -47,7 +48,6 @@ from tallystick.web.witness import witness_page
 MAX_KEY_COLUMNS: Final = 32
 """PostgreSQL's own limit of columns in an index."""
 SEE_OTHER: Final = 303
-UNAUTHORIZED: Final = 401
 INTERNAL_ERROR: Final = 500
 OWN_PAGE: Final = re.compile(
     r"/|/login/?|/static/explorer\.css|/witness/?|/logs/[^/]+(/audit)?/?|/users/[^/]+/?|/api-keys/?"
@@ -64,6 +64,8 @@ WITHOUT_KEY: Final = frozenset({"/login", "/logout", "/static/explorer.css"})
 """Answered whoever asks: with a key that is good no more one must be able to sign in anew."""
 KEY_TEXT: Final = re.compile(r"[A-Za-z0-9_]{1,200}")
 """What may stand in a cookie as it is."""
+
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 logger = structlog.get_logger(__name__)
 
@@ -110,7 +112,7 @@ def make_explorer(publisher: Publisher, database: Database, host: Host) -> Lites
             connection.state.visitor = await host.visit(connection.scope)
 
     def tell_error(request: AnyRequest, error: Error) -> Response[bytes]:
-        return tell(request, error, host.status_of(error))
+        return tell(request, error, host.status_of(error), host.headers_of(error))
 
     return Litestar(
         route_handlers=[
@@ -218,9 +220,11 @@ def routes_of_login(host: Host) -> list[HTTPRouteHandler]:
         key = (await request.form()).get("key", "")
         if not isinstance(key, str) or not KEY_TEXT.fullmatch(key):
             raise SignInNeededError("this is no key")
-        # Asked as any request with it would be, so that it is refused and charged like one.
+        # Asked as any request with it would be, so that it is refused and charged like one: to
+        # the address that the proxies name, and with the limits in the answer.
         as_bearer = (b"authorization", b"Bearer " + key.encode())
-        await host.visit({**request.scope, "headers": [as_bearer]})
+        request.scope["headers"] = [as_bearer, *request.scope["headers"]]
+        await host.visit(request.scope)
         return keep(request, host, key)
 
     @post("/logout", sync_to_thread=False)
@@ -293,8 +297,10 @@ def answer(request: AnyRequest, template: str, page: Any) -> Response[bytes]:
     return Response(render_json(page), media_type=JSON, headers=HEADERS)
 
 
-def tell(request: AnyRequest, error: Error, status: int) -> Response[bytes]:
-    """Return *error* as a page or as a problem document."""
+def tell(
+    request: AnyRequest, error: Error, status: int, headers: Mapping[str, str] = NO_HEADERS
+) -> Response[bytes]:
+    """Return *error* as a page or as a problem document, with *headers* of its own."""
     problem = Problem(
         type=error.problem_type(),
         title=error.code().replace("_", " ").capitalize(),
@@ -302,15 +308,12 @@ def tell(request: AnyRequest, error: Error, status: int) -> Response[bytes]:
         detail=error.message,
         code=error.code(),
     )
-    headers = {**HEADERS, "Cache-Control": "no-store"}
-    if status == UNAUTHORIZED:
-        headers["WWW-Authenticate"] = "Bearer"
     as_html = prefers_html(request.headers.get("accept"), by_default=True)
     return Response(
         render_html("problem.html", problem) if as_html else render_json(problem),
         status_code=status,
         media_type=HTML if as_html else PROBLEM,
-        headers=headers,
+        headers={**HEADERS, "Cache-Control": "no-store", **headers},
     )
 
 

@@ -28,7 +28,7 @@ HEADERS: Final = {
     # Not `no-referrer`, with which a browser sends our own forms with the origin `null`.
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-cache",
-    "Vary": "Accept, Authorization",
+    "Vary": "Accept, Authorization, X-API-Key, Cookie",
 }
 """What every answer says; a page may be kept, and is asked for again before it is shown."""
 

@@ -7,6 +7,7 @@ import itertools
 import pytest
 
 from tallystick import metrics
+from tallystick.chain.contracts.artifacts import load_artifact
 from tallystick.chain.errors import InsufficientGasFundsError, NodeUnavailableError
 from tallystick.chain.followers import ALL_TYPES, register_follower
 from tallystick.chain.intents import bump_transaction, cancel_transaction
@@ -98,6 +99,20 @@ def test_an_intent_that_reverts_is_refused(desk, recorder):
     assert desk.value("SELECT next_nonce FROM tally.chain_accounts") == 3
     assert before
     assert after
+
+
+def test_a_refusal_names_the_contracts_own_error(desk):
+    """chain 10: What a contract of ours reverts with is in the refused intent, in words."""
+    artifact = load_artifact("TallyAnchor")
+    made = desk.anvil.send(**{"from": OTHER.address, "data": "0x" + artifact.bytecode.hex()})
+    contract = desk.anvil.rpc("eth_getTransactionReceipt", made)["contractAddress"]
+    word = (7).to_bytes(32, "big")
+    for _ in range(2):
+        desk.queue(to=contract, data=bytes.fromhex("15954b2c") + 3 * word, value=0)
+        desk.sender.round()
+    assert desk.states() == ["broadcast", "failed"]
+    said = "SELECT error_message FROM tally.blockchain_transactions WHERE id = 2"
+    assert desk.value(said) == f"refused: AlreadyAnchored({desk.anvil.head})"
 
 
 def test_a_follower_that_raises_leaves_the_refused_intent_queued(desk):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,6 +27,7 @@ ACCOUNT = DEV_ACCOUNTS[0]
 OTHER = DEV_ACCOUNTS[1]
 CHAIN_ID = 31337
 PRICE = "2345.67890123"
+PATIENCE_SECONDS = 30
 KEYS = itertools.count(1)
 
 
@@ -208,6 +210,7 @@ class World:
     def broadcast(self, raw: str) -> str:
         """Hand signed bytes to the node, and note that it took them."""
         transaction_hash = str(self.anvil.rpc("eth_sendRawTransaction", raw))
+        wait_for_block(self.anvil, transaction_hash)
         self.run(
             "UPDATE tally.blockchain_transactions AS t SET state = 'broadcast'"
             " FROM tally.blockchain_transaction_attempts AS a"
@@ -229,7 +232,15 @@ class World:
             " ORDER BY attempt DESC LIMIT 1",
             transaction_id,
         )
-        self.anvil.rpc("eth_sendRawTransaction", "0x" + bytes(raw).hex())
+        wait_for_block(
+            self.anvil, self.anvil.rpc("eth_sendRawTransaction", "0x" + bytes(raw).hex())
+        )
+
+    def send_by_other(self) -> str:
+        """A transaction that somebody else sent; its hash."""
+        sent = self.anvil.send(**{"from": OTHER.address, "to": ACCOUNT.address, "value": "0x1"})
+        wait_for_block(self.anvil, sent)
+        return sent
 
     def observe(self, transaction_hash: str) -> int:
         """Record a transaction that somebody else sent."""
@@ -248,6 +259,7 @@ class World:
         """A TallyAnchor that somebody deployed; its address."""
         artifact = load_artifact("TallyAnchor")
         sent = self.anvil.send(**{"from": OTHER.address, "data": "0x" + artifact.bytecode.hex()})
+        wait_for_block(self.anvil, sent)
         receipt = self.anvil.rpc("eth_getTransactionReceipt", sent)
         return str(receipt["contractAddress"]).lower()
 
@@ -301,6 +313,17 @@ def anchor_call(number: int) -> bytes:
     """The call data of anchor(bytes32, bytes32, uint64)."""
     word = number.to_bytes(32, "big")
     return bytes.fromhex("15954b2c") + word + word + (7).to_bytes(32, "big")
+
+
+def wait_for_block(anvil: Anvil, transaction_hash: str) -> None:
+    """Where Anvil mines by itself it does so after its answer: wait for the block."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (
+        anvil.rpc("anvil_getAutomine")
+        and anvil.rpc("eth_getTransactionReceipt", transaction_hash) is None
+    ):
+        assert time.monotonic() < deadline, "Anvil does not mine"
+        time.sleep(0.005)
 
 
 def anvil_nonce(anvil: Anvil, address: str) -> int:

@@ -7,7 +7,7 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 import pytest
 
 from tallystick.chain.errors import PriceUnavailableError
-from tests.chain.watcher.support import ACCOUNT, CHAIN_ID, OTHER, PRICE, anchor_call
+from tests.chain.watcher.support import ACCOUNT, CHAIN_ID, PRICE, anchor_call
 
 
 def cost_of(fee_wei: int, usd: str = PRICE) -> Decimal:
@@ -216,7 +216,7 @@ def test_any_attempt_may_be_the_mined_one(world, recorder):
 def test_what_was_mined_before_it_was_observed_is_found(world, recorder):
     """An observed transaction whose block is recorded already is included in it, and final."""
     world.catch_up()
-    sent = world.anvil.send(**{"from": OTHER.address, "to": ACCOUNT.address, "value": "0x1"})
+    sent = world.send_by_other()
     world.anvil.mine(5)
     world.catch_up()
     observed = world.observe(sent)
@@ -228,7 +228,7 @@ def test_what_was_mined_before_it_was_observed_is_found(world, recorder):
 
 def test_what_was_mined_before_watching_began_is_found(world, recorder):
     """A transaction in a block that was never recorded is included with its block."""
-    sent = world.anvil.send(**{"from": OTHER.address, "to": ACCOUNT.address, "value": "0x1"})
+    sent = world.send_by_other()
     world.anvil.mine(10)
     world.catch_up()
     assert world.value("SELECT min(block_number) FROM tally.chain_blocks") > world.anvil.head - 5
@@ -252,7 +252,7 @@ def test_a_drop_calls_nobody_and_may_come_back(world, recorder):
     """chain 10: What no node has known for a day is dropped; mined after all, it is final."""
     world.catch_up()
     world.anvil.automine(on=False)
-    sent = world.anvil.send(**{"from": OTHER.address, "to": ACCOUNT.address, "value": "0x1"})
+    sent = world.send_by_other()
     raw = world.anvil.rpc("eth_getRawTransactionByHash", sent)
     observed = world.observe(sent)
     world.catch_up()

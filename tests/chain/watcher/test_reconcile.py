@@ -15,7 +15,7 @@ from tallystick.config import load_settings
 from tallystick.db import connect
 from tallystick.runtime.chain import reconcile_network
 from tests.chain.sender.support import ACCOUNT, OTHER, Desk
-from tests.chain.watcher.support import CHAIN_ID, anchor_call
+from tests.chain.watcher.support import CHAIN_ID, anchor_call, wait_for_block
 from tests.support.chain_worker import KEY_VARIABLE
 from tests.support.evm import running_anvil
 
@@ -80,6 +80,7 @@ def follow_anchor(desk):
     """Deploy the contract and let it be followed; its address."""
     artifact = load_artifact("TallyAnchor")
     sent = desk.anvil.send(**{"from": OTHER.address, "data": "0x" + artifact.bytecode.hex()})
+    wait_for_block(desk.anvil, sent)
     address = desk.anvil.rpc("eth_getTransactionReceipt", sent)["contractAddress"].lower()
     desk.run(
         "INSERT INTO tally.contract_deployments (chain_id, contract_name, contract_address,"
@@ -227,7 +228,8 @@ def test_reconcile_brings_a_network_up_to_its_head(backups):
 def test_a_foreign_nonce_is_passed_over(backups):
     """Transactions of the account that carry out no intent of ours raise its nonce, once final."""
     desk = backups.live()
-    desk.anvil.send(**{"from": ACCOUNT.address, "to": OTHER.address, "value": "0x7"})
+    sent = desk.anvil.send(**{"from": ACCOUNT.address, "to": OTHER.address, "value": "0x7"})
+    wait_for_block(desk.anvil, sent)
     desk.anvil.mine(2)
     desk.queue()
     desk.sender.catch_up()

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from tallystick.chain.contracts.artifacts import Artifact
 from tallystick.chain.contracts.errors import ArgumentsError
-from tallystick.chain.watcher.decoding import canonical_type
+from tallystick.chain.intents.calls import canonical_type
 from tallystick.record import keccak256
 
 SELECTOR_BYTES: Final = 4

@@ -11,9 +11,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from tallystick.chain.contracts.reasons import explain_revert
 from tallystick.chain.errors import NodeRefusedError
 from tallystick.chain.node.encoding import parse_quantity
-from tallystick.chain.node.refusals import Refusal, classify, decode_reason, revert_data
+from tallystick.chain.node.refusals import Refusal, classify, revert_data
 from tallystick.chain.sender.fees import Fees
 from tallystick.chain.sender.transaction import UnsignedTransaction
 from tallystick.chain.values import Asked, AttemptKind, TransactionId
@@ -112,7 +113,7 @@ def judge_estimate(answer: Any) -> Runs | Reverts | Unclear:
     match classify(answer):
         case Refusal.REVERTED:
             data = revert_data(answer)
-            return Reverts(decode_reason(data) or answer.said, data)
+            return Reverts(explain_revert(data) or answer.said, data)
         case Refusal.FUNDS:
             return Unclear.FUNDS
         case _:

@@ -103,15 +103,6 @@ def _read_values(event: _Event, log: Log) -> dict[str, Any] | None:
     return {each.name: values[each.name] for each in event.inputs}
 
 
-def canonical_type(spec: Mapping[str, Any]) -> str:
-    """Return the type of an ABI's argument as its signature has it, tuples spelled out."""
-    kind = str(spec["type"])
-    if not kind.startswith("tuple"):
-        return kind
-    inside = ",".join(canonical_type(component) for component in spec.get("components", ()))
-    return f"({inside}){kind.removeprefix('tuple')}"
-
-
 def _is_hashed(kind: str) -> bool:
     """Whether an indexed argument of this type stands in its topic as a hash."""
     return kind in DYNAMIC or kind.endswith(("]", ")"))

@@ -15,11 +15,11 @@ from typing import Final
 import structlog
 
 from tallystick import metrics
+from tallystick.chain.contracts.reasons import explain_revert
 from tallystick.chain.errors import PriceUnavailableError, WrongChainError
 from tallystick.chain.followers import registered_followers
 from tallystick.chain.node import Node
 from tallystick.chain.node.blocks import BlockId, Header, Receipt
-from tallystick.chain.node.refusals import decode_reason
 from tallystick.chain.values import ChainBlock
 from tallystick.chain.watcher import store
 from tallystick.chain.watcher.decision import (
@@ -300,7 +300,7 @@ def make_inclusion(receipt: Receipt, revert_data: bytes | None) -> Inclusion:
     """Return what is recorded of *receipt*, with the reason where it reverted."""
     message: str | None = None
     if receipt.status == 0:
-        reason = decode_reason(revert_data or b"")
+        reason = explain_revert(revert_data or b"")
         message = f"reverted: {reason}" if reason else "reverted"
     return Inclusion(
         transaction_hash=receipt.transaction_hash,
