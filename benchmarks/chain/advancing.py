@@ -21,6 +21,7 @@ from benchmarks.ground import Ground
 from benchmarks.harness import Bound, Figure, Samples
 from tallystick.chain.followers import ALL_TYPES, clear_followers, register_follower
 from tallystick.chain.node.blocks import Header
+from tallystick.chain.values import MAX_INTENTS
 from tallystick.chain.watcher import store
 from tallystick.chain.watcher.delivery import deliver_advance
 from tallystick.chain.watcher.store import Inclusion, Window
@@ -32,22 +33,24 @@ MANY: Final = 1_000
 FIRST: Final = 10
 START: Final = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 SAME: Final = Bound(least=1, most=1)
-PREPARE: Final = (
-    "SELECT tally.price_record_v1('ETH', 3000, 'fixed:bench', now())",
-    f"SELECT tally.account_add_v1({CHAIN}, '{ACCOUNT}', 'anchor', 'bench', 0)",
-    "UPDATE tally.chain_accounts SET next_nonce = 1000000",
-    f"SELECT tally.transaction_queue_v1(array_agg({CHAIN}::bigint),"
-    f" array_agg('anchor_publish'::text), array_agg('k' || g), array_agg('{ACCOUNT}'::text),"
-    " array_agg(''::bytea), array_agg(1::numeric), array_agg(NULL::text),"
-    " array_agg(NULL::bigint), array_agg(NULL::text), array_agg(NULL::text),"
-    " array_agg(NULL::text)) FROM generate_series({first}, {last}) AS g",
-    "INSERT INTO tally.blockchain_transaction_attempts (chain_id, transaction_hash,"
-    " transaction_id, attempt, kind, raw, max_fee_per_gas, max_priority_fee_per_gas, gas_limit)"
-    " SELECT chain_id, '0x00000074' || lpad(to_hex(id), 56, '0'), id, 1, 'send', '', 1, 1, 21000"
-    " FROM tally.blockchain_transactions",
-    "UPDATE tally.blockchain_transactions SET state = 'signed', nonce = id,"
-    " transaction_hash = '0x00000074' || lpad(to_hex(id), 56, '0')",
-)
+QUEUE: Final = """
+SELECT tally.transaction_queue_v1(
+  array_agg(%s::bigint), array_agg('anchor_publish'::text), array_agg('k' || g),
+  array_agg(%s::text), array_agg(''::bytea), array_agg(1::numeric), array_agg(NULL::text), array_agg(NULL::bigint),
+  array_agg(NULL::text), array_agg(NULL::text), array_agg(NULL::text))
+FROM generate_series(%s::integer, %s::integer) AS g
+"""
+ATTEMPTS: Final = """
+INSERT INTO tally.blockchain_transaction_attempts
+  (chain_id, transaction_hash, transaction_id, attempt, kind, raw, max_fee_per_gas,
+   max_priority_fee_per_gas, gas_limit)
+SELECT chain_id, '0x00000074' || lpad(to_hex(id), 56, '0'), id, 1, 'send', '', 1, 1, 21000
+FROM tally.blockchain_transactions
+"""
+SIGNED: Final = """
+UPDATE tally.blockchain_transactions
+SET state = 'signed', nonce = id, transaction_hash = '0x00000074' || lpad(to_hex(id), 56, '0')
+"""
 
 
 def run(ground: Ground) -> list[Figure]:
@@ -84,11 +87,15 @@ def run(ground: Ground) -> list[Figure]:
 def prepared(url: str, many: int) -> Iterator[Database]:
     """Yield a database with *many* transactions and one that were sent, at block 10."""
     with psycopg.connect(url, autocommit=True) as connection:
-        for statement in PREPARE:
-            for start in range(1, many + 2, MANY) if "{first}" in statement else (1,):
-                last = min(many + 1, start + MANY - 1)
-                made = statement.replace("{first}", str(start)).replace("{last}", str(last))
-                connection.execute(made.encode())
+        connection.execute("SELECT tally.price_record_v1('ETH', 3000, 'fixed:bench', now())")
+        add = "SELECT tally.account_add_v1(%s, %s, 'anchor', 'bench', 0)"
+        connection.execute(add, (CHAIN, ACCOUNT))
+        connection.execute("UPDATE tally.chain_accounts SET next_nonce = 1000000")
+        for first in range(1, many + 2, MAX_INTENTS):
+            last = min(many + 1, first + MAX_INTENTS - 1)
+            connection.execute(QUEUE, (CHAIN, ACCOUNT, first, last))
+        connection.execute(ATTEMPTS)
+        connection.execute(SIGNED)
     with connect(url, pool_size=2) as database:
         # The first two advances pay for plans; the second makes a block final, as all later do.
         advance(database, FIRST - 1, range(0))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from decimal import Decimal
-from typing import Final
+from typing import Final, Self
 
 from benchmarks.chain.anvil import Anvil, running_anvil
 from benchmarks.chain.throughput import wait_for
@@ -59,7 +59,7 @@ class Miner:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.mined: dict[int, float] = {}
 
-    def __enter__(self) -> Miner:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -96,8 +96,9 @@ class Side:
             with working(url, node, block_seconds=seconds) as desk:
                 self._rates.append(send_intents(desk, node, self._count))
                 counts = desk.nodes.counts
-                self.calls.append(calls_of(counts) / self._count)
-                self.requests.append(counts.requests / self._count)
+                sent = self._count + 1
+                self.calls.append(calls_of(counts) / sent)
+                self.requests.append(counts.requests / sent)
 
     def figure(self, name: str) -> Figure:
         """Return the line of the table."""

@@ -175,7 +175,7 @@ def test_a_revert_is_told_at_finality_alone(world, recorder):
     message, data = world.rows(
         "SELECT error_message, revert_data FROM tally.blockchain_transactions WHERE id = %s", second
     )[0]
-    assert message.startswith("reverted: 0xc1d04bb3")
+    assert message.startswith("reverted: AlreadyAnchored(")
     assert bytes(data)[:4].hex() == "c1d04bb3"
     world.check_laws()
 

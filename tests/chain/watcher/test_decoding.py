@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from eth_abi.abi import encode
 
+from tallystick.chain.intents.calls import canonical_type
 from tallystick.chain.node.blocks import Log
-from tallystick.chain.watcher.decoding import EventDecoder, canonical_type
+from tallystick.chain.watcher.decoding import EventDecoder
 from tallystick.record import keccak256
 
 POINT = {

@@ -14,7 +14,7 @@ from tallystick.chain.node.nodes import Nodes
 from tallystick.config import load_settings
 from tallystick.db import connect
 from tallystick.runtime.chain import reconcile_network
-from tests.chain.sender.support import ACCOUNT, OTHER, Desk
+from tests.chain.sender.support import ACCOUNT, OTHER, Desk, until
 from tests.chain.watcher.support import CHAIN_ID, anchor_call, wait_for_block
 from tests.support.chain_worker import KEY_VARIABLE
 from tests.support.evm import running_anvil
@@ -95,6 +95,17 @@ def follow_anchor(desk):
     return address
 
 
+def send_all(desk):
+    """Send what is queued, and wait until the node has mined it."""
+    desk.sender.round()
+    until(
+        lambda: (
+            desk.anvil.number("eth_getTransactionCount", ACCOUNT.address, "pending")
+            == desk.anvil.number("eth_getTransactionCount", ACCOUNT.address, "latest")
+        )
+    )
+
+
 def sent_by_us(desk):
     """How many transactions of ours the chain has."""
     return len(desk.anvil.transactions_from(ACCOUNT.address))
@@ -113,13 +124,13 @@ def test_what_was_sent_after_the_backup_is_taken_up(backups):
     backups.take()
     live = backups.again(desk)
     live.sender.catch_up()
-    live.sender.round()
+    send_all(live)
     live.finish()
     assert live.states() == ["finalized"] * 3
     restored = backups.restored(desk)
     assert restored.states() == ["queued"] * 3
     restored.sender.catch_up()
-    restored.sender.round()
+    send_all(restored)
     restored.finish()
     assert restored.states() == ["finalized"] * 3
     assert sent_by_us(restored) == 3
@@ -128,7 +139,7 @@ def test_what_was_sent_after_the_backup_is_taken_up(backups):
     assert events == [("Anchored", "final")] * 3
     restored.check_laws()
     restored.queue()
-    restored.sender.round()
+    send_all(restored)
     restored.finish()
     assert (restored.states()[-1], sent_by_us(restored)) == ("finalized", 4)
     restored.check_laws()
@@ -145,11 +156,11 @@ def test_equal_intents_are_told_apart_by_their_order(backups):
         "UPDATE tally.blockchain_transactions SET state = 'cancelled', error_message = 'x'"
         " WHERE id > 2"
     )
-    live.sender.round()
+    send_all(live)
     restored = backups.restored(desk)
     restored.sender.catch_up()
     assert restored.states() == ["broadcast"] * 2 + ["queued"] * 3
-    restored.sender.round()
+    send_all(restored)
     restored.finish()
     assert restored.states() == ["finalized"] * 5
     assert sent_by_us(restored) == 5
@@ -209,7 +220,7 @@ def test_reconcile_brings_a_network_up_to_its_head(backups):
     (number,) = desk.queue()
     backups.take()
     live = backups.again(desk)
-    live.sender.round()
+    send_all(live)
     live.anvil.mine(3)
     restored = backups.restored(desk)
     settings = load_settings(chain_endpoints={CHAIN_ID: (restored.anvil.url,)})

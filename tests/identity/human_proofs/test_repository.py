@@ -12,6 +12,7 @@ import pytest
 
 from tallystick.db.errors import IllegalTransitionError
 from tallystick.identity.errors import (
+    BlacklistedError,
     DuplicateError,
     EvidenceDeletionError,
     InvalidValueError,
@@ -24,11 +25,14 @@ from tallystick.identity.human_proofs import (
     HumanProofRepository,
     NewProof,
     ProofRefused,
+    WalletStanding,
+    wallet_standing,
 )
 from tallystick.identity.paging import format_cursor
 from tallystick.identity.verifiers import Submission
-from tallystick.record import canonical, hash_human_proof, wallet_nullifier
+from tallystick.record import canonical, format_address, hash_human_proof, wallet_nullifier
 from tests.identity.human_proofs.support import CHAIN
+from tests.support.wallets import wallet
 
 METHODS = {
     "issue_challenge",
@@ -182,6 +186,21 @@ def test_control_of_a_wallet_is_no_human(bench):
     assert bench.run(lambda repo: repo.has_valid("alice"))
     assert not bench.run(lambda repo: repo.has_valid("alice", min_assurance=3))
     assert not bench.run(lambda repo: repo.has_valid("bob", min_assurance=1))
+
+
+def test_a_wallet_stands_by_what_it_proved_itself(bench):
+    """The best valid proof of a wallet counts for it, and not for the wallet that came after it."""
+    address, other = bench.wallets["alice"].address, wallet(5).address
+
+    def standing(of):
+        return bench.database.run(lambda tx: wallet_standing(tx, of))
+
+    assert standing(address) == standing(other) == WalletStanding(valid=False)
+    best = bench.prove()
+    bench.prove(verifier="signature")
+    assert standing(format_address(address)) == WalletStanding(True, 2, best.expires_at)
+    bench.sql("UPDATE tally.users SET wallet_address = %s WHERE id = 'alice'", other)
+    assert standing(address) == standing(other) == WalletStanding(valid=False)
 
 
 @pytest.mark.parametrize("column", ["blacklisted", "deleted"])
@@ -389,6 +408,20 @@ def test_erasing_a_user_leaves_no_wallet_behind(bench):
     )
     assert re.search(bench.wallets["alice"].address[2:], dump, re.IGNORECASE) is None
     assert bench.sql("SELECT count(*) FROM tally.human_nullifiers") == [(1,)]
+
+
+def test_what_was_erased_is_not_measured_again(bench):
+    """A verifier that decides later writes nothing about a user who is gone meanwhile."""
+    pending = bench.pending()
+    bench.sql("SELECT tally.delete_user_v1('alice', 'db:test')")
+    bench.sql("SELECT tally.erase_user_v1('alice', 'db:test')")
+    for step in (
+        lambda repo: repo.update(pending.id, {"wallet": bench.wallets["alice"].address}),
+        lambda repo: repo.mark_verified(pending.id, score=Decimal(1), assurance=2),
+    ):
+        with pytest.raises(BlacklistedError):
+            bench.run(step)
+    assert bench.run(lambda repo: repo.get_by_id(pending.id)).proof_data == {}
 
 
 def test_a_proof_needs_its_verifiers_name(bench):

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from tallystick.chain.intents.calls import canonical_type
 from tallystick.chain.node.blocks import Log
 from tallystick.record import keccak256
 

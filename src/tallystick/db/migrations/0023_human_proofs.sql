@@ -397,8 +397,11 @@ CREATE FUNCTION tally.update_human_proof_v1(p_id uuid, p_proof_data jsonb) RETUR
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog
 AS $$
 DECLARE
-  proof tally.human_proofs := tally.lock_proof(p_id);
+  proof tally.human_proofs;
 BEGIN
+  -- His user's row comes first in the order of locks; what was erased of a deleted user is not written again.
+  PERFORM tally.lock_prover((SELECT p.user_id FROM tally.human_proofs AS p WHERE p.id = p_id));
+  proof := tally.lock_proof(p_id);
   IF proof.status <> 'pending' THEN
     PERFORM tally.refuse('TSI16', format('a %s proof is evidence: what was measured stays', proof.status),
       jsonb_build_object('proof_id', p_id, 'status', proof.status));
@@ -415,7 +418,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog
 AS $$
 DECLARE
   proof tally.human_proofs;
-  moment timestamptz := tally.clock();
+  moment timestamptz;
 BEGIN
   -- A proof never changes its user, whose row and nullifier come first in the order of locks.
   SELECT p.* INTO proof FROM tally.human_proofs AS p WHERE p.id = p_id;
@@ -428,6 +431,8 @@ BEGIN
       jsonb_build_object('constraint', 'human_nullifiers_pkey'));
   END IF;
   proof := tally.lock_proof(p_id);
+  -- Read under the locks: who waited for them past the expiry came too late.
+  moment := tally.clock();
   IF proof.status <> 'pending' THEN
     PERFORM tally.refuse_proof_step(proof.status::text, 'verified');
   ELSIF proof.expires_at <= moment THEN

@@ -6,6 +6,7 @@ from tallystick.identity.human_proofs.proof import (
     NewProof,
     ProofRefused,
     VerificationScore,
+    WalletStanding,
 )
 from tallystick.identity.human_proofs.repository import (
     CHALLENGE_LIFE,
@@ -14,7 +15,7 @@ from tallystick.identity.human_proofs.repository import (
     HumanProofRepository,
     HumanProofRules,
 )
-from tallystick.identity.human_proofs.standing import WalletStanding, wallet_standing
+from tallystick.identity.human_proofs.standing import wallet_standing
 
 __all__ = [
     "CHALLENGE_LIFE",

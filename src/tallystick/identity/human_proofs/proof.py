@@ -75,6 +75,15 @@ class ProofRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class WalletStanding:
+    """Whether a wallet has a valid proof, the assurance of its best one, and until when it is."""
+
+    valid: bool
+    assurance: int | None = None
+    expires_at: datetime.datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class VerificationScore:
     """How many proofs of a user count now, and how many were ever submitted."""
 

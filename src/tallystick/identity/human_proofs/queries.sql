@@ -102,6 +102,13 @@ SELECT tally.delete_expired_human_proofs_v1(p_before => %(before)s, p_limit => %
 SELECT EXISTS (
   SELECT FROM tally.v_valid_human_proofs AS p WHERE p.user_id = %(user_id)s AND p.assurance >= %(min_assurance)s);
 
+-- name: wallet_standing
+-- The best proof that counts now for a wallet: one that was about another wallet of its user does not.
+SELECT true, p.assurance, p.expires_at
+FROM tally.v_valid_human_proofs AS p INNER JOIN tally.users AS u ON u.id = p.user_id
+WHERE u.wallet_address = %(wallet)s AND coalesce(p.proof_data ->> 'wallet', u.wallet_address) = u.wallet_address
+ORDER BY p.assurance DESC, p.expires_at DESC LIMIT 1;
+
 -- name: count_proofs
 -- How many proofs a user has submitted.
 SELECT count(*) FROM tally.human_proofs AS p WHERE p.user_id = %(user_id)s;

@@ -287,6 +287,7 @@ class HumanProofRepository:
         Raises:
             NotFoundError: There is no such proof.
             EvidenceDeletionError: It was decided.
+            BlacklistedError: The user is blacklisted or deleted.
             InvalidValueError: *proof_data* has over 64 KiB.
         """
         parsed = HumanProofId(parse_id(proof_id, what="proof"))

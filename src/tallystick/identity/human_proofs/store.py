@@ -11,7 +11,12 @@ from typing import Any, Final
 from psycopg.types.json import Jsonb
 
 from tallystick.db import Query, Transaction, load_queries
-from tallystick.identity.human_proofs.proof import HumanProof, HumanProofId, VerificationScore
+from tallystick.identity.human_proofs.proof import (
+    HumanProof,
+    HumanProofId,
+    VerificationScore,
+    WalletStanding,
+)
 from tallystick.identity.verifiers import Challenge, ChallengeId, ChallengeTerms
 from tallystick.record import Address, ChainId, TransactionHash
 
@@ -36,6 +41,7 @@ class Queries:
     delete_proof: Query
     delete_expired: Query
     has_valid: Query
+    wallet_standing: Query
     count_proofs: Query
     count_verified: Query
     latest_verified_at: Query
@@ -246,6 +252,12 @@ def has_valid(tx: Transaction, user_id: str, *, min_assurance: int) -> bool:
     """Whether a proof of the user counts now."""
     values = {"user_id": user_id, "min_assurance": min_assurance}
     return bool(tx.value(SQL.has_valid, values))
+
+
+def wallet_standing(tx: Transaction, wallet: Address) -> WalletStanding:
+    """Return how a wallet stands by its user's proofs, also where it is nobody's."""
+    found = tx.row(WalletStanding, SQL.wallet_standing, {"wallet": wallet})
+    return found or WalletStanding(valid=False)
 
 
 def count_proofs(tx: Transaction, user_id: str) -> int:

@@ -164,7 +164,6 @@ class BehaviourVerifier:
             wallet=challenge.address,
             nullifier=wallet_nullifier(challenge.chain_id, challenge.address),
             measured={
-                "wallet": challenge.address,
                 "standard": control.standard,
                 "last_transaction": uses[-1].transaction_hash,
                 **measured.facts(),

@@ -48,5 +48,5 @@ class SignatureVerifier:
             submission,
             wallet=challenge.address,
             nullifier=wallet_nullifier(challenge.chain_id, challenge.address),
-            measured={"wallet": challenge.address, "standard": control.standard},
+            measured={"standard": control.standard},
         )

@@ -98,7 +98,10 @@ def accept(
     tx_hash: TransactionHash | None = None,
     measured: Mapping[str, Any],
 ) -> Verdict:
-    """The verdict that *submission* is a proof; *measured* is what the verifier itself found."""
+    """
+    The verdict that *submission* is a proof; *measured* is what the verifier itself found, and
+    *wallet*, where it is about one, is kept beside it.
+    """
     return Verdict(
         challenge_id=challenge.challenge_id,
         submission_sha256=submission.sha256(),
@@ -109,7 +112,7 @@ def accept(
         nullifier=nullifier,
         verifier_address=verifier_address,
         tx_hash=tx_hash,
-        measured=dict(measured),
+        measured={**measured, **({} if wallet is None else {"wallet": wallet})},
     )
 
 
