@@ -36,8 +36,8 @@ SAME: Final = Bound(least=1, most=1)
 QUEUE: Final = """
 SELECT tally.transaction_queue_v1(
   array_agg(%s::bigint), array_agg('anchor_publish'::text), array_agg('k' || g),
-  array_agg(%s::text), array_agg(''::bytea), array_agg(1::numeric), array_agg(NULL::text), array_agg(NULL::bigint),
-  array_agg(NULL::text), array_agg(NULL::text), array_agg(NULL::text))
+  array_agg(%s::text), array_agg(''::bytea), array_agg(1::numeric), array_agg(NULL::text),
+  array_agg(NULL::bigint), array_agg(NULL::text), array_agg(NULL::text), array_agg(NULL::text))
 FROM generate_series(%s::integer, %s::integer) AS g
 """
 ATTEMPTS: Final = """

@@ -79,9 +79,9 @@ class StubHost:
         """What the server that composes says of an error."""
         return STATUS[error.kind]
 
-    def headers_of(self, _error: Error) -> dict[str, str]:
-        """What it says in headers: nothing more."""
-        return {}
+    def headers_of(self, error: Error) -> dict[str, str]:
+        """What it says in headers: how one signs in."""
+        return {"WWW-Authenticate": "Bearer"} if self.status_of(error) == 401 else {}
 
 
 class WrongKeyError(Error):

@@ -2,7 +2,8 @@
 What `tally doctor` looks at, and what it says of it (log.md, section 6.4).
 
 Settings, the database and its schema, rights, key files, triggers, failed logs, the clock, dead
-rows in front of the queue, and, for information, long transactions with who holds them. Each
+rows in front of the queue, for information long transactions with who holds them, and networks:
+halted ones, intents that wait, accounts that cannot pay (chain.md, section 6). Each
 check reads facts and judges them; a check whose ground is missing is left out, because the
 check before it has said why.
 """
@@ -12,13 +13,17 @@ from __future__ import annotations
 import datetime
 import enum
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import psycopg
 
+from tallystick.chain import ChainAccount, list_accounts
+from tallystick.chain.node import Node, parse_quantity
+from tallystick.chain.node.nodes import Nodes
+from tallystick.chain.overview import list_standings
 from tallystick.clock import utc_now
 from tallystick.config import Settings
 from tallystick.db import Database, Transaction
@@ -36,6 +41,8 @@ SLOW_LOOK_SECONDS: Final = 0.05
 """An empty look takes 0.1 ms; from here on the queue's dead rows are what it pays for."""
 DEAD_ROWS: Final = 1_000_000
 LAG_SECONDS: Final = 30.0
+OLD_INTENT_SECONDS: Final = 600.0
+"""Offered anew every 48 s, a transaction that no block takes for so long is in trouble."""
 WAL_LIMIT_BYTES: Final = 10**9
 """As the setting's default: so much WAL fills before somebody should look."""
 
@@ -73,6 +80,7 @@ def examine(settings: Settings) -> list[Finding]:
             found += examine_database(
                 database, settings.keys, wal_limit_bytes=settings.wal_lag_limit_mb * 10**6
             )
+            found += check_nodes(database, settings)
     except Error as error:
         found.append(Finding("database", Level.PROBLEM, error.message))
     return found
@@ -96,6 +104,7 @@ def examine_database(
         ("wal", lambda tx: check_wal(tx, wal_limit_bytes)),
         ("queue", check_queue),
         ("transactions", check_transactions),
+        ("chain", check_chain),
     ]
     found = [Finding("schema", Level.OK, "every migration is applied, as this program knows it")]
     for name, check in checks:
@@ -273,6 +282,58 @@ def check_transactions(tx: Transaction) -> Findings:
         yield Finding("transactions", Level.NOTE, said)
     if not found:
         yield Finding("transactions", Level.OK, "none is open for over 60 s")
+
+
+def check_chain(tx: Transaction) -> Findings:
+    """No network is halted, and no intent waits longer than blocks explain."""
+    for network in list_standings(tx):
+        name = f"network {network.chain_id}"
+        if network.status == "halted":
+            said = f"{name} is halted; find out why, then `tally chain resume` it"
+            yield Finding("chain", Level.PROBLEM, said)
+        waits_seconds = network.oldest_intent_seconds or 0.0
+        if waits_seconds > OLD_INTENT_SECONDS and network.status == "active":
+            said = f"{name}: an intent has waited for {waits_seconds:.0f} s; does a worker send?"
+            yield Finding("chain", Level.WARNING, said)
+
+
+def check_nodes(database: Database, settings: Settings) -> list[Finding]:
+    """Ask the configured nodes what our accounts have; nothing where there are none."""
+    if not settings.chain_endpoints:
+        return []
+    found = []
+    try:
+        with database.transaction(read_only=True) as tx:
+            accounts = list_accounts(tx)
+        # No transaction waits for a node.
+        with Nodes(settings.chain_endpoints) as nodes:
+            for chain_id in nodes.chain_ids:
+                ours = [one for one in accounts if one.chain_id == chain_id]
+                found += check_balances(nodes.of(chain_id), ours)
+    except (Error, psycopg.Error) as error:
+        words = error.message if isinstance(error, Error) else type(error).__name__
+        found.append(Finding("chain", Level.PROBLEM, words))
+    return found
+
+
+def check_balances(node: Node, accounts: Sequence[ChainAccount]) -> Findings:
+    """What each of a network's accounts has, against the least that it must have."""
+    name = f"network {node.chain_id}"
+    try:
+        balances = node.batch([("eth_getBalance", (one.address, "latest")) for one in accounts])
+        amounts = [parse_quantity(balance) for balance in balances]
+        node.call("eth_blockNumber")
+    except Error as error:
+        yield Finding("chain", Level.WARNING, f"{name}: {error.message}")
+        return
+    for account, amount in zip(accounts, amounts, strict=True):
+        if amount < max(1, account.minimum_balance_wei):
+            said = (
+                f"{name}: the account that sends {account.purpose} has {amount} wei,"
+                f" and sends nothing below {account.minimum_balance_wei}"
+            )
+            yield Finding("chain", Level.WARNING, said)
+    yield Finding("chain", Level.OK, f"{name} answers; {len(accounts)} accounts looked at")
 
 
 def age_of(moment: datetime.datetime | None) -> str:

@@ -400,7 +400,7 @@ DECLARE
   proof tally.human_proofs;
 BEGIN
   -- His user's row comes first in the order of locks; what was erased of a deleted user is not written again.
-  PERFORM tally.lock_prover((SELECT p.user_id FROM tally.human_proofs AS p WHERE p.id = p_id));
+  PERFORM tally.lock_prover(p.user_id) FROM tally.human_proofs AS p WHERE p.id = p_id;
   proof := tally.lock_proof(p_id);
   IF proof.status <> 'pending' THEN
     PERFORM tally.refuse('TSI16', format('a %s proof is evidence: what was measured stays', proof.status),
