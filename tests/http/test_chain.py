@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 KEY_VARIABLE = "TEST_HTTP_CHAIN_KEY"
 PATIENCE_SECONDS = 60
+SECRET_ENDPOINT = "http://operator:hunter2@127.0.0.1:1/v3/0123456789abcdef"
+"""Where nobody listens; no part of it may ever be told."""
 CHAIN_PATH = "/api/v1/chain"
 
 
@@ -352,7 +354,7 @@ def served(url: str, place: Path, node: Anvil) -> Iterator[Working]:
         ChainRows(connection, DEV_CHAIN_ID).open(address=DEV_ACCOUNTS[0].address)
     stop = threading.Event()
     register_built_in_followers()
-    endpoints = {DEV_CHAIN_ID: [SecretStr(node.url)]}
+    endpoints = {DEV_CHAIN_ID: [SecretStr(node.url)], CHAIN: [SecretStr(SECRET_ENDPOINT)]}
     signers = Signers({"test": EnvSigner(kind="env", key_env=KEY_VARIABLE)})
     with Nodes(endpoints) as nodes, running(settings, builder, nodes=nodes) as server:
         database = server.services.database
@@ -410,6 +412,40 @@ def test_evidence_of_a_transaction_holds(working: Working) -> None:
     assert f'tally_chain_halted{{chain_id="{DEV_CHAIN_ID}"}} 0.0' in metrics
     assert f'tally_chain_intents{{chain_id="{DEV_CHAIN_ID}",state="queued"}} 0.0' in metrics
     assert working.node.url not in metrics
+
+
+def test_a_node_that_is_down_is_a_problem_without_its_endpoint(
+    working: Working, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """chain 19: A node that does not answer is a 503, and nothing says where it is."""
+    path = f"{CHAIN_PATH}/transactions/{CHAIN}/0x{'cd' * 32}/evidence"
+    answer = working.server.anonymous.get(path, headers=working.callers["reader"])
+    assert (answer.status_code, answer.json()["code"]) == (503, "node_unavailable")
+    told = [answer.text, *capfd.readouterr(), working.server.operator.get("/metrics").text]
+    told.append(str(ask(working.server, {}, "/networks")))
+    for part in ("hunter2", "operator:", "0123456789abcdef", "127.0.0.1:1/"):
+        assert not [text for text in told if part in text]
+
+
+def test_a_cancel_over_http_tells_followers(working: Working) -> None:
+    """chain 10: A queued transaction that a route cancels is told to the outbox, once."""
+    with psycopg.connect(working.server.builder.url, autocommit=True) as connection:
+        rows = ChainRows(connection)
+        rows.open(address=DEV_ACCOUNTS[1].address)
+        number = rows.queue("told")
+        play(
+            working.server,
+            working.callers,
+            f"""
+            admin POST /chain/transactions/{number}/cancel -> 202
+            admin POST /chain/transactions/{number}/cancel -> 409 illegal_transition
+            """,
+        )
+        events = rows.rows(
+            "SELECT payload->>'transaction_id' FROM tally.outbox_events"
+            " WHERE topic = 'chain.transaction.failed'"
+        )
+    assert events == [(str(number),)]
 
 
 def until_final(working: Working) -> dict[str, Any]:

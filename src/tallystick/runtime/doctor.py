@@ -301,7 +301,7 @@ def check_nodes(database: Database, settings: Settings) -> list[Finding]:
     """Ask the configured nodes what our accounts have; nothing where there are none."""
     if not settings.chain_endpoints:
         return []
-    found = []
+    found: list[Finding] = []
     try:
         with database.transaction(read_only=True) as tx:
             accounts = list_accounts(tx)

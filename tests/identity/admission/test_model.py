@@ -12,7 +12,7 @@ import pytest
 
 from tallystick.identity import Admission, admit
 from tallystick.identity.errors import RateLimitedError
-from tests.identity.people import at_once, make_key, make_user, set_clock, set_limits
+from tests.identity.people import at_once, kinds, make_key, make_user, set_clock, set_limits
 
 if TYPE_CHECKING:
     from tallystick.db import Database
@@ -69,7 +69,9 @@ def test_gcra_is_its_model(database: Database, rate: int) -> None:
                     pass
             return admitted
 
-        admitted = sum(count for count in at_once(CLIENTS, ask) if isinstance(count, int))
+        counts = at_once(CLIENTS, ask)
+        assert kinds(counts) == {"int": CLIENTS}, counts
+        admitted = sum(count for count in counts if isinstance(count, int))
         expected = sum(model.admits(now) for _ in range(CLIENTS * per_client))
         assert expected == admitted, (now, step)
         passed.extend([now] * admitted)
@@ -110,6 +112,16 @@ def test_the_stricter_bucket_decides(database: Database) -> None:
         admit(database, wide)
     assert raised.value.retry_after_seconds == 1
     assert raised.value.evidence["limit"] == 1000
+
+
+def test_first_requests_at_once(database: Database) -> None:
+    """Requests that find no bucket, and make it together, are all admitted where there is room."""
+    set_clock(database, BEGIN)
+    for number in range(15):
+        user = make_user(database, number)
+        texts = [make_key(database, user).secret for _ in range(2)]
+        found = kinds(at_once(8, lambda n, texts=texts: admit(database, texts[n % 2])))
+        assert found == {"Admission": 8}
 
 
 def test_remaining_and_reset_are_true(database: Database) -> None:

@@ -921,6 +921,8 @@ BEGIN
       UPDATE tally.rate_limits AS b SET tat = b.tat - user_step, used = b.used - 1 WHERE b.bucket = user_bucket
       RETURNING b.tat, b.used INTO user_tat, used_today;
       SELECT b.tat INTO key_tat FROM tally.rate_limits AS b WHERE b.bucket = key_bucket;
+      -- As it is read it must refuse: one that was made, or given back to, in between is asked again.
+      CONTINUE WHEN key_tat <= at + key_slack;
       IF FOUND THEN
         refusal := 'TSI11';
         retry_after := greatest(date_part('epoch', key_tat - key_slack - at), date_part('epoch', user_tat - user_slack - at));
@@ -934,9 +936,11 @@ BEGIN
         IF used_today >= quota THEN
           refusal := 'TSI12';
           retry_after := date_part('epoch', ((today + 1)::timestamp AT TIME ZONE 'UTC') - at);
-        ELSE
+        ELSIF user_tat > at + user_slack THEN
           refusal := 'TSI11';
-          retry_after := greatest(0, date_part('epoch', user_tat - user_slack - at), date_part('epoch', key_tat - key_slack - at));
+          retry_after := greatest(date_part('epoch', user_tat - user_slack - at), date_part('epoch', key_tat - key_slack - at));
+        ELSE
+          CONTINUE;
         END IF;
         EXIT;
       END IF;
