@@ -12,6 +12,7 @@ import pytest
 from tallystick.cli.app import COMMAND_PACKAGE, COMMANDS, GROUPS
 from tallystick.cli.place import Place
 from tallystick.db import Database
+from tallystick.runtime.house import HOUSE_SOURCES
 from tests.cli.conftest import Tally
 
 PAYMENTS = (
@@ -78,12 +79,15 @@ def test_init_makes_the_house(tally: Tally, database: Database) -> None:
     first = tally("init", "--json")
     assert first.code == 0
     assert first.json["logs"] == ["tally", "gate", "settle", "threat", "proof"]
-    assert len(first.json["sources"]) == 6
+    assert first.json["sources"] == sorted(HOUSE_SOURCES)
     again = tally("init", "--json")
     assert (again.code, again.json["migrations"]) == (0, [])
-    listed = tally("source", "list", "tally", "--json").json["items"]
-    assert {"record"} == {source["on_update"] for source in listed}
-    assert sorted(first.json["sources"]) == sorted(source["source_table"] for source in listed)
+    listed = {
+        (source["source_table"], log, source["on_update"])
+        for log in ("tally", "settle")
+        for source in tally("source", "list", log, "--json").json["items"]
+    }
+    assert {(name, kept.log, kept.on_update) for name, kept in HOUSE_SOURCES.items()} == listed
 
 
 def test_log_commands(house: None, tally: Tally) -> None:
