@@ -77,43 +77,43 @@ def test_networks_and_prices_are_managed_with_a_reason(
     """chain 22: GET networks is open; pause, resume and prices need chain:admin and say why."""
     script = """
         nobody GET /chain/networks -> 200
-        reader POST /chain/networks/31337/resume {"reason": "begin"} -> 403 scope
-        admin POST /chain/networks/31337/resume {"reason": "begin"} -> 503 price_unavailable
-        nobody POST /chain/prices {"symbol": "ETH", "usd": "3000.5"} -> 401 unauthenticated
-        reader POST /chain/prices {"symbol": "ETH", "usd": "3000.5"} -> 403 scope
-        admin POST /chain/prices {"symbol": "eth", "usd": "3000.5"} -> 422 invalid_chain_value
-        admin POST /chain/prices {"symbol": "ETH", "usd": "0"} -> 422 invalid_chain_value
-        admin POST /chain/prices {"symbol": "ETH", "usd": "NaN"} -> 422 invalid_chain_value
-        admin POST /chain/prices {"symbol": "ETH"} -> 400 invalid_request
-        admin POST /chain/prices {"symbol": "ETH", "usd": "3000.5"} -> 202
-        admin POST /chain/networks/31337/resume {"reason": ""} -> 422 invalid_chain_value
-        admin POST /chain/networks/31337/resume {} -> 400 invalid_request
-        admin POST /chain/networks/31337/resume {"reason": "begin"} -> 202
+        reader POST /chain/networks/56/resume {"reason": "begin"} -> 403 scope
+        admin POST /chain/networks/56/resume {"reason": "begin"} -> 503 price_unavailable
+        nobody POST /chain/prices {"symbol": "BNB", "usd": "3000.5"} -> 401 unauthenticated
+        reader POST /chain/prices {"symbol": "BNB", "usd": "3000.5"} -> 403 scope
+        admin POST /chain/prices {"symbol": "bnb", "usd": "3000.5"} -> 422 invalid_chain_value
+        admin POST /chain/prices {"symbol": "BNB", "usd": "0"} -> 422 invalid_chain_value
+        admin POST /chain/prices {"symbol": "BNB", "usd": "NaN"} -> 422 invalid_chain_value
+        admin POST /chain/prices {"symbol": "BNB"} -> 400 invalid_request
+        admin POST /chain/prices {"symbol": "BNB", "usd": "3000.5"} -> 202
+        admin POST /chain/networks/56/resume {"reason": ""} -> 422 invalid_chain_value
+        admin POST /chain/networks/56/resume {} -> 400 invalid_request
+        admin POST /chain/networks/56/resume {"reason": "begin"} -> 202
         admin POST /chain/networks/99/resume {"reason": "x"} -> 404 unknown_network
-        admin POST /chain/networks/31337/pause {"reason": " "} -> 422 invalid_chain_value
-        admin POST /chain/networks/31337/pause {"reason": "look"} -> 202
-        free POST /chain/networks/31337/pause {"reason": "look"} -> 403 scope
-        admin POST /chain/networks/31337/resume {"reason": "go on"} -> 202
+        admin POST /chain/networks/56/pause {"reason": " "} -> 422 invalid_chain_value
+        admin POST /chain/networks/56/pause {"reason": "look"} -> 202
+        free POST /chain/networks/56/pause {"reason": "look"} -> 403 scope
+        admin POST /chain/networks/56/resume {"reason": "go on"} -> 202
         reader GET /chain/prices -> 200
-        reader GET /chain/prices?symbol=ETH&latest=true -> 200
+        reader GET /chain/prices?symbol=BNB&latest=true -> 200
         reader GET /chain/prices?after=x -> 400 invalid_request
         free GET /chain/prices -> 403 scope
     """
     play(shared, callers, script)
-    rows.run("SELECT tally.network_halt_v1(31337, 'block 7 changed')")
-    halted = network_in(shared, "nobody", callers)
+    rows.run("SELECT tally.network_halt_v1(56, 'block 7 changed')")
+    halted = network_in(shared, "nobody", callers, 56)
     assert (halted["status"], halted["halted_reason"]) == ("halted", "block 7 changed")
     play(
         shared,
         callers,
         """
-        admin POST /chain/networks/31337/pause {"reason": "look"} -> 409 illegal_transition
-        admin POST /chain/networks/31337/resume {"reason": "the node was wrong"} -> 202
+        admin POST /chain/networks/56/pause {"reason": "look"} -> 409 illegal_transition
+        admin POST /chain/networks/56/resume {"reason": "the node was wrong"} -> 202
         """,
     )
-    assert "status_reason" not in network_in(shared, "nobody", callers)
-    assert network_in(shared, "reader", callers)["status_reason"] == "the node was wrong"
-    [price] = ask(shared, callers["reader"], "/prices?symbol=ETH&latest=true")["items"]
+    assert "status_reason" not in network_in(shared, "nobody", callers, 56)
+    assert network_in(shared, "reader", callers, 56)["status_reason"] == "the node was wrong"
+    [price] = ask(shared, callers["reader"], "/prices?symbol=BNB&latest=true")["items"]
     assert (price["usd"], price["source"][:10]) == ("3000.50000000", "fixed:key:")
 
 
@@ -266,6 +266,55 @@ def test_amounts_beyond_any_float_pass_unchanged(
         assert told["price_id"] == body["price"]["id"]
         assert told["cost_usd"] is not None
         rows.state(number, "broadcast", changes=CLEARED)
+
+
+def test_the_dev_chains_id_and_one_wei_pass_every_route(
+    shared: Running, callers: dict[str, dict[str, str]], rows: ChainRows
+) -> None:
+    """chain 20: Chain id 131277322940537 and a fee of 1 wei are told unchanged by every route."""
+    dev = ChainRows(rows.connection, DEV_CHAIN_ID).open()
+    dev.block(1)
+    dev.scan(1)
+    dev.event(dev.contract(), 1, 0, "final")
+    number, queued, bumped = (dev.queue(f"dev {each}") for each in range(3))
+    signed, _ = dev.sign(number), dev.sign(bumped)
+    dev.include(number, 1, gas_used=1, gas_price=1)
+    here = f"chain_id={DEV_CHAIN_ID}"
+    at = f"/transactions/{DEV_CHAIN_ID}/{signed}"
+    told = [
+        network_in(shared, "nobody", callers, DEV_CHAIN_ID),
+        *ask(shared, callers["nobody"], f"/contracts?{here}")["items"],
+        ask(shared, callers["nobody"], f"/contracts/{DEV_CHAIN_ID}/{CONTRACT}")["contract"],
+        *ask(shared, callers["reader"], f"/events?contract=TallyAnchor&{here}")["items"],
+        *ask(shared, callers["reader"], f"/transactions?{here}")["items"],
+        ask(shared, callers["reader"], at)["transaction"],
+        *ask(shared, callers["reader"], f"/statistics?{here}")["items"],
+    ]
+    for path, body in (
+        (f"/networks/{DEV_CHAIN_ID}/pause", {"reason": "look"}),
+        (f"/networks/{DEV_CHAIN_ID}/resume", {"reason": "go on"}),
+        (f"/transactions/{queued}/cancel", None),
+        (f"/transactions/{bumped}/bump", None),
+    ):
+        url = f"{CHAIN_PATH}{path}"
+        done = shared.anonymous.post(url, json=body, headers=callers["admin"]).json()
+        told.append(done.get("network") or done["transaction"])
+    assert [131277322940537] * len(told) == [one["chain_id"] for one in told]
+    one = ask(shared, callers["reader"], at)["transaction"]
+    assert (one["fee_wei"], one["transaction_fee"]) == ("1", "0." + "0" * 17 + "1")
+    sums = ask(shared, callers["reader"], f"/statistics?{here}")["items"]
+    assert "1" in [each["fee_wei"] for each in sums]
+
+
+def test_a_mistyped_address_is_refused(shared: Running, callers: dict[str, dict[str, str]]) -> None:
+    """chain 20: The two false addresses of section 5.2 fail their checksum; Base's USDC passes."""
+    contract = "GET /chain/contracts/8453"
+    script = f"""
+        nobody {contract}/0x833589fCD6eDb6E08f4c7C32D4f71b3566dA8860 -> 422 invalid_address
+        nobody {contract}/0x3c499c542cEF5E3811e1192ce70d8cC7d307B653 -> 422 invalid_address
+        nobody {contract}/0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913 -> 404 unknown_contract
+    """
+    play(shared, callers, script)
 
 
 CLEARED = (

@@ -365,6 +365,16 @@ def test_a_node_that_is_down_spends_no_attempt(bench):
     assert (again.status, again.attempts_left) == ("pending", 3)
 
 
+def test_a_wrong_signature_on_a_strange_chain_costs_an_attempt(bench):
+    """identity 9: law 7: on a chain that is no network of ours nobody guesses for nothing."""
+    bench.add_user("alice", bench.wallets["alice"].address)
+    challenge = bench.run(lambda repo: repo.issue_challenge("alice", "signature", ChainId(5)))
+    with open_facts(load_settings(), bench.database.url) as facts:
+        wrong = bench.submit(challenge, bench.signed(challenge, by="bob"), facts)
+        assert wrong == ProofRefused("wrong_signer", 2)
+        assert isinstance(bench.submit(challenge, bench.signed(challenge), facts), HumanProof)
+
+
 def test_what_is_final_is_the_networks_to_say(database_url):
     """The depth or the tag of a network's own row decides; an unknown network is an error."""
     settings = load_settings(chain_endpoints={1: ["http://127.0.0.1:1"]})

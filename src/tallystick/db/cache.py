@@ -172,12 +172,17 @@ def open_value(kept: bytes | None, generation: bytes, now: float) -> bytes | Non
 
 def value_key(subject: str, name: str) -> str:
     """Return the key of a value; what was asked for, a wallet perhaps, does not show in it."""
-    return f"tally:v:{subject}:{hashlib.sha256(name.encode()).hexdigest()}"
+    return f"tally:v:{digest_of(subject)}:{digest_of(name)}"
 
 
 def generation_key(subject: str) -> str:
     """Return the key of a subject's generation."""
-    return f"tally:g:{subject}"
+    return f"tally:g:{digest_of(subject)}"
+
+
+def digest_of(text: str) -> str:
+    """Return what stands for *text*, of whatever length and content."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def new_generation() -> bytes:

@@ -83,7 +83,7 @@ class Replica:
         return None
 
     def take_back(self, connection: Connection) -> None:
-        """Take a lent connection; one that broke is replaced, and the replica rests."""
+        """Take a lent connection back; one that broke is replaced, and the replica rests."""
         with contextlib.suppress(psycopg.Error):
             connection.rollback()
         if connection.broken:

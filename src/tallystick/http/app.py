@@ -266,6 +266,10 @@ async def guard(connection: AnyConnection, handler: BaseRouteHandler) -> None:
     services: Services = handler.opt["services"]
     scope: Any = connection.scope
     route = scope["path_template"]
+    if scope["method"] == "OPTIONS":
+        # Which methods a path has stands in the documents, and is anybody's to ask.
+        connection.state.principal = None
+        return
     method = "GET" if scope["method"] == "HEAD" else scope["method"]
     need = NEEDS[method, route]
     if need.opened is None:

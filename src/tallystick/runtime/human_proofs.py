@@ -12,7 +12,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from tallystick.chain.errors import NoEndpointError, UnknownTransactionError
+from tallystick.chain.errors import (
+    NoEndpointError,
+    UnknownNetworkError,
+    UnknownTransactionError,
+)
 from tallystick.chain.networks import get_network
 from tallystick.chain.node.nodes import Nodes
 from tallystick.chain.node.reader import ChainReader
@@ -37,14 +41,15 @@ class NodeFacts:
         """
         Whether the contract at *address* takes *signature* for its own.
 
-        On a chain that has no node here nobody vouches for a contract, so it does not.
+        On a chain that has no node here, or is none of ours, nobody vouches for a contract, so
+        it does not.
 
         Raises:
             ChainError: The node does not answer.
         """
         try:
             return self.reader.is_valid_signature(chain_id, address, digest, signature)
-        except NoEndpointError:
+        except (NoEndpointError, UnknownNetworkError):
             return False
 
     def look_up(

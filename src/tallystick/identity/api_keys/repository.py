@@ -41,6 +41,7 @@ from tallystick.identity.idempotency import forget_requests
 from tallystick.identity.inputs import parse_id
 from tallystick.identity.key_text import NUMBER_BITS, SECRET_BYTES, format_key, parse_key
 from tallystick.identity.paging import DEFAULT_LIMIT, Page, begin_at, check_limit, page_of
+from tallystick.identity.subjects import KEYS, name_of
 
 NEWEST: Final = ("infinity", str(uuid.UUID(int=0)))
 """Before the newest key."""
@@ -93,6 +94,7 @@ class APIKeyRepository:
         """
         text = new_key_text()
         presented = parse_key(text)
+        self.tx.changed(KEYS)
         key = store.create_key(
             self.tx,
             {
@@ -164,7 +166,10 @@ class APIKeyRepository:
 
     def get_by_id(self, key_id: KeyRef) -> ApiKey:
         """Return a key, active or not."""
-        found = store.get_key(self.tx, parse_id(key_id, what="API key"))
+        wanted = parse_id(key_id, what="API key")
+        found = self.tx.cached(
+            KEYS, name_of("id", wanted), ApiKey | None, lambda: store.get_key(self.tx, wanted)
+        )
         if found is None:
             raise NotFoundError("there is no such API key")
         return found
@@ -183,14 +188,17 @@ class APIKeyRepository:
         Raises:
             InvalidValueError: *limit* or *after* is none.
         """
-        found = store.list_by_user(
-            self.tx,
-            user_id,
-            active_only=active_only,
-            after=begin_at(after, first=NEWEST),
-            limit=check_limit(limit) + 1,
-        )
-        return page_of(found, limit, age_of)
+        begin, size = begin_at(after, first=NEWEST), check_limit(limit) + 1
+
+        def read() -> tuple[ApiKey, ...]:
+            return tuple(
+                store.list_by_user(
+                    self.tx, user_id, active_only=active_only, after=begin, limit=size
+                )
+            )
+
+        name = name_of("user", user_id, active_only, begin, limit)
+        return page_of(self.tx.cached(KEYS, name, tuple[ApiKey, ...], read), limit, age_of)
 
     def update(
         self,
@@ -218,9 +226,11 @@ class APIKeyRepository:
             rate_limit=rate_limit,
             scopes=scopes if isinstance(scopes, Unchanged) else [*scopes],
             expires_at=(
-                format_time(expires_at) if isinstance(expires_at, datetime.datetime) else expires_at
+                # As it came: the last day of the calendar, in another zone, is no time of ours.
+                expires_at.isoformat() if isinstance(expires_at, datetime.datetime) else expires_at
             ),
         )
+        self.tx.changed(KEYS)
         return store.update_key(
             self.tx,
             parse_id(key_id, what="API key"),
@@ -242,6 +252,7 @@ class APIKeyRepository:
         """
         text = new_key_text()
         presented = parse_key(text)
+        self.tx.changed(KEYS)
         key = store.rotate_key(
             self.tx,
             parse_id(key_id, what="API key"),
@@ -255,6 +266,7 @@ class APIKeyRepository:
     def revoke(self, key_id: KeyRef, *, reason: str, actor: str) -> bool:
         """Revoke a key, from the commit on and for good; False where it was revoked before."""
         found = parse_id(key_id, what="API key")
+        self.tx.changed(KEYS)
         return (
             store.revoke_keys(self.tx, user_id=None, key_id=found, reason=reason, actor=actor) > 0
         )
@@ -266,6 +278,7 @@ class APIKeyRepository:
         Raises:
             NotFoundError: There is no such user.
         """
+        self.tx.changed(KEYS)
         return store.revoke_keys(self.tx, user_id=user_id, key_id=None, reason=reason, actor=actor)
 
     def delete(self, key_id: KeyRef) -> None:
@@ -275,15 +288,18 @@ class APIKeyRepository:
         Raises:
             EvidenceDeletionError: It was used, or has a successor.
         """
+        self.tx.changed(KEYS)
         if not store.delete_key(self.tx, parse_id(key_id, what="API key")):
             raise NotFoundError("there is no such API key")
 
     def delete_expired(self, before: datetime.datetime) -> int:
         """Delete the keys that expired before a time and were never used; return how many."""
+        self.tx.changed(KEYS)
         return store.delete_expired(self.tx, before)
 
     def update_last_used(self, key_id: KeyRef) -> None:
         """Note that a key was used now; for importers, `flush_usage` does it for requests."""
+        self.tx.changed(KEYS)
         if not store.touch_key(self.tx, parse_id(key_id, what="API key")):
             raise NotFoundError("there is no such API key")
 
@@ -303,6 +319,7 @@ class APIKeyRepository:
         Idempotency-Key a day ago are forgotten with it.
         """
         forget_requests(self.tx)
+        self.tx.changed(KEYS)
         return store.flush_usage(self.tx)
 
     def usage(self, key_id: KeyRef, days: int = 30) -> KeyUsage:
@@ -366,7 +383,9 @@ class APIKeyRepository:
 
     def count_by_tier(self) -> dict[str, int]:
         """Return how many keys of each tier are active; a tier without any is left out."""
-        return store.count_by_tier(self.tx)
+        return self.tx.cached(
+            KEYS, name_of("count"), dict[str, int], lambda: store.count_by_tier(self.tx)
+        )
 
 
 def list_tiers(tx: Transaction) -> list[Tier]:

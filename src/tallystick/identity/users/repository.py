@@ -28,6 +28,7 @@ from tallystick.identity.paging import (
     check_limit,
     page_of,
 )
+from tallystick.identity.subjects import KEYS, USERS, name_of, user_subject
 from tallystick.identity.users import store
 from tallystick.identity.users.user import NewUser, RiskEntry, User
 
@@ -76,6 +77,7 @@ class UserRepository:
         if len(rows) > MAX_ROWS:
             message = f"at most {MAX_ROWS} users are made at once"
             raise InvalidValueError(message, evidence={"field": "rows"})
+        self.tx.changed(USERS)
         return store.create_users(
             self.tx,
             [
@@ -91,7 +93,10 @@ class UserRepository:
         Raises:
             NotFoundError: There is none, or he was deleted and *include_deleted* is not set.
         """
-        return shown(store.get_user(self.tx, user_id), include_deleted=include_deleted)
+        found = self.tx.cached(
+            user_subject(user_id), "user", User | None, lambda: store.get_user(self.tx, user_id)
+        )
+        return shown(found, include_deleted=include_deleted)
 
     def get_by_wallet(self, wallet: str, *, include_deleted: bool = False) -> User:
         """
@@ -101,7 +106,13 @@ class UserRepository:
             InvalidAddressError: *wallet* is no address.
             NotFoundError: As `get_by_id`.
         """
-        found = store.get_user_by_wallet(self.tx, parse_wallet(wallet))
+        address = parse_wallet(wallet)
+        found = self.tx.cached(
+            USERS,
+            name_of("wallet", address),
+            User | None,
+            lambda: store.get_user_by_wallet(self.tx, address),
+        )
         return shown(found, include_deleted=include_deleted)
 
     def exists(self, wallet: str) -> bool:
@@ -136,6 +147,7 @@ class UserRepository:
             username=username,
             tags=tags if isinstance(tags, Unchanged) else [*tags],
         )
+        self._changed(user_id)
         changed = store.update_user(
             self.tx, user_id, expected_version=expected_version, changes=changes
         )
@@ -158,6 +170,7 @@ class UserRepository:
             InvalidValueError: *score* is outside of 0 to 100.
         """
         said = {"reason_code": reason_code, "reason": reason, "actor": actor}
+        self._changed(user_id)
         return store.set_risk(self.tx, user_id, Decimal(score), **said)
 
     def adjust_risk_score(
@@ -179,6 +192,7 @@ class UserRepository:
         Raises:
             NotFoundError: There is no such user.
         """
+        self._changed(user_id)
         return store.adjust_risk(
             self.tx,
             user_id,
@@ -202,6 +216,7 @@ class UserRepository:
         if len(user_ids) > MAX_ROWS:
             message = f"at most {MAX_ROWS} users are noted at once"
             raise InvalidValueError(message, evidence={"field": "user_ids"})
+        self._changed(*user_ids)
         return store.touch_users(self.tx, user_ids)
 
     def blacklist(self, user_id: str, *, reason: str, actor: str) -> bool:
@@ -213,6 +228,7 @@ class UserRepository:
         Raises:
             NotFoundError: There is no such user.
         """
+        self._changed(user_id)
         return store.blacklist(self.tx, user_id, reason=reason, actor=actor)
 
     def remove_blacklist(self, user_id: str, *, reason: str, actor: str) -> bool:
@@ -222,6 +238,7 @@ class UserRepository:
         Raises:
             NotFoundError: There is no such user.
         """
+        self._changed(user_id)
         return store.unblacklist(self.tx, user_id, reason=reason, actor=actor)
 
     def is_blacklisted(self, user_id: str | None = None, *, wallet: str | None = None) -> bool:
@@ -239,7 +256,8 @@ class UserRepository:
             found = store.get_user_by_wallet(self.tx, parse_wallet(wallet))
             return found is not None and found.is_blacklisted
         assert user_id is not None
-        return self.get_by_id(user_id, include_deleted=True).is_blacklisted
+        # What decides is read, never remembered.
+        return shown(store.get_user(self.tx, user_id), include_deleted=True).is_blacklisted
 
     def delete(self, user_id: str, *, actor: str) -> bool:
         """
@@ -250,6 +268,8 @@ class UserRepository:
         Raises:
             NotFoundError: There is no such user.
         """
+        self._changed(user_id)
+        self.tx.changed(KEYS)
         return store.delete_user(self.tx, user_id, actor=actor)
 
     def erase(self, user_id: str, *, actor: str) -> bool:
@@ -263,6 +283,8 @@ class UserRepository:
             NotFoundError: There is no such user.
             EvidenceDeletionError: He is not deleted.
         """
+        self._changed(user_id)
+        self.tx.changed(KEYS)
         return store.erase_user(self.tx, user_id, actor=actor)
 
     def list_by_risk_score(
@@ -275,12 +297,16 @@ class UserRepository:
             InvalidValueError: *limit* or *after* is none.
         """
         score, user_id = begin_at(after, first=(HIGHEST, ""))
-        found = store.list_by_risk(
-            self.tx,
-            Decimal(threshold),
-            after_score=score,
-            after_id=user_id,
-            limit=check_limit(limit) + 1,
+        size = check_limit(limit) + 1
+        found = self.tx.cached(
+            USERS,
+            name_of("risk", threshold, score, user_id, limit),
+            tuple[User, ...],
+            lambda: tuple(
+                store.list_by_risk(
+                    self.tx, Decimal(threshold), after_score=score, after_id=user_id, limit=size
+                )
+            ),
         )
         return page_of(found, limit, lambda user: (str(user.risk_score), user.id))
 
@@ -294,8 +320,14 @@ class UserRepository:
             InvalidValueError: *limit* or *after* is none.
         """
         moment, user_id = begin_at(after, first=(LATEST, ""))
-        found = store.list_blacklisted(
-            self.tx, after_at=moment, after_id=user_id, limit=check_limit(limit) + 1
+        size = check_limit(limit) + 1
+        found = self.tx.cached(
+            USERS,
+            name_of("blacklisted", moment, user_id, limit),
+            tuple[User, ...],
+            lambda: tuple(
+                store.list_blacklisted(self.tx, after_at=moment, after_id=user_id, limit=size)
+            ),
         )
         return page_of(found, limit, since_of)
 
@@ -309,8 +341,14 @@ class UserRepository:
             InvalidValueError: *limit* or *after* is none.
         """
         moment, user_id = begin_at(after, first=(LATEST, ""))
-        found = store.list_by_tag(
-            self.tx, tag, after_at=moment, after_id=user_id, limit=check_limit(limit) + 1
+        size = check_limit(limit) + 1
+        found = self.tx.cached(
+            USERS,
+            name_of("tag", tag, moment, user_id, limit),
+            tuple[User, ...],
+            lambda: tuple(
+                store.list_by_tag(self.tx, tag, after_at=moment, after_id=user_id, limit=size)
+            ),
         )
         return page_of(found, limit, lambda user: (format_time(user.created_at), user.id))
 
@@ -331,7 +369,10 @@ class UserRepository:
 
     def count(self) -> int:
         """Return how many users are not deleted."""
-        return store.count_users(self.tx)
+        return self.tx.cached(USERS, name_of("count"), int, lambda: store.count_users(self.tx))
+
+    def _changed(self, *user_ids: str) -> None:
+        self.tx.changed(USERS, *map(user_subject, user_ids))
 
 
 def wallet_of(text: str | None) -> str | None:
