@@ -12,7 +12,7 @@ from prometheus_client import generate_latest
 
 from tallystick import metrics
 from tallystick.cli.app import make_app
-from tallystick.config import Settings
+from tallystick.config import Settings, load_settings
 from tallystick.db import connect
 from tallystick.seal.logs import KeyRing
 from tallystick.seal.logs.operations import open_new_logs
@@ -58,6 +58,14 @@ def test_every_setting_of_a_guide_is_one():
     for guide in GUIDES:
         named = set(re.findall(r"\bTALLY_[A-Z_]+\b", guide.read_text(encoding="utf-8")))
         assert named <= known, guide.name
+
+
+@pytest.mark.parametrize(("guide", "block"), blocks("toml"))
+def test_every_configuration_of_a_guide_is_one(guide, block, tmp_path, monkeypatch):
+    """A `tally.toml` in a guide is read as settings, every name and value of it."""
+    (tmp_path / "tally.toml").write_text(block, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert load_settings() != Settings(), guide
 
 
 def test_every_metric_of_a_guide_is_served():

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 ZERO = "00000000-0000-4000-8000-000000000000"
 KEYS = "/api/v1/api-keys"
+LAST = "9999-12-31T23:59:59-23:00"
+FIRST = "0001-01-01T00:00:00+23:00"
+"""Times that are none in UTC: the calendar ends before them."""
 
 
 @pytest.fixture
@@ -54,6 +57,10 @@ def test_a_user_manages_his_own_keys(shared: Running, callers: dict[str, dict[st
         own PATCH /api-keys/{{ci}} {{"name": "deploy"}} If-Match: 1 -> 200
         own PATCH /api-keys/{{ci}} {{"name": "deploy"}} If-Match: 1 -> 409 stale_version
         own PATCH /api-keys/{{ci}} {{"scopes": ["log:admin"]}} If-Match: 2 -> 403 scope
+        own PATCH /api-keys/{{ci}} {{"expires_at": "{LAST}"}} If-Match: 2 -> 422 invalid_value
+        own PATCH /api-keys/{{ci}} {{"expires_at": "{FIRST}"}} If-Match: 2 -> 422 invalid_value
+        own OPTIONS /api-keys -> 204
+        nobody OPTIONS /api-keys -> 204
         own POST /api-keys/{{ci}}/rotate {{"overlap_seconds": 60}} -> 201 as next
         own POST /api-keys/{{ci}}/rotate -> 409 duplicate
         own DELETE /api-keys/{{next}} {{"reason": "done"}} -> 200

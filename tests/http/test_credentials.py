@@ -100,6 +100,8 @@ def test_by_cookie_only_our_own_pages_change_anything(
 def test_cookies_are_parsed_as_browsers_send_them() -> None:
     """Of many cookies the one of our name counts, and a header of nonsense is none."""
     assert key_in_cookie('a="b"; tally_key=tly_x; c=d') == "tly_x"
+    assert key_in_cookie("a:b=c; tally_key=tly_x") == "tly_x"
+    assert key_in_cookie('tally_key="' + "\\" * 60_000 + '"') is not None
     assert key_in_cookie("not_tally_key=tly_x") is None
     assert key_in_cookie("tally_key") is None
     assert not key_in_cookie("tally_key=")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tallystick.http import Pages
+from tallystick.identity import APIKeyRepository
 from tallystick.record import format_address
 from tallystick.runtime.house import HOUSE_LOG, initialise
 from tallystick.runtime.serve import make_pages
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 WALLET = wallet(20)
 NAME = "canary-of-a-name"
 TAG = "canary-of-a-tag"
+MAIL = "canary@mail.example"
 CANARIES = (WALLET.address, format_address(WALLET.address), WALLET.address[2:], NAME, TAG)
 
 
@@ -147,3 +149,26 @@ def test_an_erased_user_is_nowhere_and_his_leaves_verify(
         assert places_with(house.builder.url, canary) == []
         assert not any(canary.lower() in text.lower() for text in shown)
         assert not any(canary.encode() in content for content in files)
+
+
+def test_what_was_deleted_before_is_erased_too(house: Running) -> None:
+    """A key that was deleted unused names its user's contact in leaves, until he is erased."""
+    made = house.operator.post("/api/v1/users", json={"username": NAME}).json()
+    user = made["user"]["id"]
+    with house.builder.database.transaction() as tx:
+        keys = APIKeyRepository(tx)
+        key = keys.create(user, name=NAME, contact_email=MAIL, actor="system:tests").key.id
+    house.seal(HOUSE_LOG)
+    with house.builder.database.transaction() as tx:
+        APIKeyRepository(tx).delete(key)
+    assert house.operator.delete(f"/api/v1/users/{user}").status_code == 200
+    waiting = house.operator.delete(f"/api/v1/users/{user}?erase=true")
+    assert (waiting.status_code, waiting.json()["code"]) == (503, "rows_wait")
+    house.seal(HOUSE_LOG)
+    assert places_with(house.builder.url, MAIL) == ["leaf_records.record"]
+    erased = house.operator.delete(f"/api/v1/users/{user}?erase=true")
+    assert erased.status_code == 200, erased.text
+    house.seal(HOUSE_LOG)
+    for canary in (MAIL, NAME):
+        assert places_with(house.builder.url, canary) == []
+    check_all_leaves(house)

@@ -7,16 +7,17 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 import structlog
 
+from tallystick.identity import APIKeyRepository, UserRepository
 from tallystick.outbox import emit
 from tallystick.outbox.numbering import numbering_session
+from tests.support.keys import ACTOR, issue, make_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import httpx
 
     from tests.http.conftest import Running
 
@@ -185,6 +186,39 @@ def test_a_stream_resumes_where_it_broke_off(server: Running) -> None:
     assert got[0]["event"] == "log.checkpoint"
     refused = server.operator.get("/api/v1/events", headers={"Last-Event-ID": "x"})
     assert refused.status_code == 400
+
+
+@pytest.mark.parametrize("end", ["revoked", "blacklisted", "narrowed"])
+def test_a_stream_ends_with_its_key(server: Running, end: str) -> None:
+    """identity 9: Law 1: What ends a key, or takes its scope, holds for its open stream too."""
+    database = server.services.database
+    key = issue(database, make_user(database), "log:read")
+    put(server, "before")
+    with httpx.stream(
+        "GET",
+        f"{server.url}/api/v1/events?topic=log.checkpoint&topic=log.failed",
+        headers={**key.headers, "Last-Event-ID": "0"},
+        timeout=30,
+    ) as response:
+        found = frames(response)
+        got = [json.loads(next(found)["data"])["key"]]
+        with database.transaction() as tx:
+            if end == "revoked":
+                APIKeyRepository(tx).revoke(key.key_id, reason="lost", actor=ACTOR)
+            elif end == "blacklisted":
+                UserRepository(tx).blacklist(key.user_id, reason="fraud", actor=ACTOR)
+            else:
+                APIKeyRepository(tx).update(key.key_id, expected_version=1, scopes=[], actor=ACTOR)
+        put(server, "after")
+        if end == "narrowed":
+            # The key is good still: its stream goes on, with its user's own events.
+            with database.transaction() as tx:
+                emit(tx, "log.failed", key="own", payload={}, user_id=key.user_id)
+            number(server)
+            got.append(json.loads(next(found)["data"])["key"])
+        else:
+            got += [json.loads(frame["data"])["key"] for frame in found]
+    assert got == (["before", "own"] if end == "narrowed" else ["before"])
 
 
 @pytest.mark.parametrize("path", ["/logs/none/size", "/logs/none/checkpoint"])

@@ -15,6 +15,7 @@ from tallystick.identity.api_keys import (
     KeyId,
     KeyUsage,
     Tier,
+    check_admitted,
     get_tier,
     list_tiers,
 )
@@ -84,6 +85,7 @@ __all__ = [
     "VerificationScore",
     "admit",
     "admit_anonymous",
+    "check_admitted",
     "get_tier",
     "list_tiers",
     "load_verifiers",

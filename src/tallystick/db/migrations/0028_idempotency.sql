@@ -118,6 +118,9 @@ AS $$
     SELECT 'tally.api_keys', tally.canonical(jsonb_build_array(k.id)) FROM tally.api_keys AS k WHERE k.user_id = p_user_id
     UNION ALL
     SELECT 'tally.human_proofs', tally.canonical(jsonb_build_array(p.id)) FROM tally.human_proofs AS p WHERE p.user_id = p_user_id
+  ), mark (bytes, tables) AS (
+    -- Of a key or proof that was deleted, its records alone still say whose it was.
+    SELECT convert_to('"user_id":' || to_json(p_user_id)::text, 'UTF8'), ARRAY['tally.api_keys', 'tally.human_proofs']
   ), logs_of_user AS (
     SELECT s.log_id FROM tally.verification_sources AS s WHERE s.source_table IN (SELECT r.source_table FROM rows_of_user AS r)
     UNION
@@ -131,18 +134,26 @@ AS $$
       FROM rows_of_user AS r
       INNER JOIN tally.merkle_log AS m ON m.log_id = l.log_id AND m.source_table = r.source_table AND m.source_key = r.source_key
       INNER JOIN tally.leaf_records AS k ON k.log_id = m.log_id AND k.leaf_index = m.leaf_index
-      ORDER BY m.leaf_index),
+      UNION
+      SELECT m.leaf_index
+      FROM mark
+      INNER JOIN tally.merkle_log AS m ON m.log_id = l.log_id AND m.source_table = ANY (mark.tables)
+      INNER JOIN tally.leaf_records AS k ON k.log_id = m.log_id AND k.leaf_index = m.leaf_index
+      WHERE position(mark.bytes IN k.record) > 0
+      ORDER BY leaf_index),
     -- What another transaction queued would be sealed with its record a moment later; what this one wrote is erased already.
     (SELECT count(*)
-     FROM rows_of_user AS r
-     INNER JOIN tally.verification_sources AS s ON s.log_id = l.log_id AND s.source_table = r.source_table
-     INNER JOIN tally.capture AS q ON q.log_id = s.log_id AND q.source_no = s.source_no AND q.source_key = r.source_key
-     WHERE q.record IS NOT NULL AND q.xid IS DISTINCT FROM pg_current_xact_id_if_assigned())
+     FROM mark
+     INNER JOIN tally.verification_sources AS s ON s.log_id = l.log_id
+     INNER JOIN tally.capture AS q ON q.log_id = s.log_id AND q.source_no = s.source_no
+     WHERE q.record IS NOT NULL AND q.xid IS DISTINCT FROM pg_current_xact_id_if_assigned() AND (
+       (s.source_table, q.source_key) IN (SELECT r.source_table, r.source_key FROM rows_of_user AS r)
+       OR (s.source_table = ANY (mark.tables) AND position(mark.bytes IN q.record) > 0)))
   FROM logs_of_user AS f INNER JOIN tally.verification_logs AS l ON l.log_id = f.log_id
   ORDER BY l.log_name
 $$;
 COMMENT ON FUNCTION tally.user_leaves_v1(text) IS
-  'Leaves that hide something of a user''s own rows, by log, and how many rows of his wait to be sealed by other transactions.';
+  'Leaves that hide something of a user''s own rows, deleted ones too, by log, and how many rows of his wait to be sealed by other transactions.';
 
 CREATE FUNCTION tally.idempotency_erase_user_v1(p_user_id text) RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog

@@ -2,7 +2,8 @@
 Events: as a list, or as a stream that resumes where it broke off (log.md, section 6.2).
 
 Everybody with a key reads the events of his own user, and those of topics whose read scope
-the key has.
+the key has. A stream outlives its request, not its key: each look asks whether the key is good
+still, and for what.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from litestar.response import Stream
 
 from tallystick.chain.topics import CHAIN_TOPICS
 from tallystick.clock import format_time
+from tallystick.db import Transaction
 from tallystick.http.answers import Page
 from tallystick.http.asked import After, AnyRequest, Caller, Limit, Served, Text, Texts
-from tallystick.http.errors import UnauthenticatedError
+from tallystick.http.authorize import Principal
+from tallystick.http.owning import known
 from tallystick.http.parameters import (
     check_limit,
     format_cursor,
@@ -29,10 +32,13 @@ from tallystick.http.parameters import (
 from tallystick.http.routes.trees import json_response
 from tallystick.http.services import Services
 from tallystick.identity import TOPICS as IDENTITY_TOPICS
+from tallystick.identity import check_admitted
+from tallystick.identity.errors import IdentityError
 from tallystick.outbox import (
     Event,
     EventPage,
     Position,
+    Reader,
     read_events,
     reader_with,
     register_topics,
@@ -78,9 +84,7 @@ def get_events(
     A stream of events (SSE; `id` is the position, `Last-Event-ID` resumes behind it), or with
     `Accept: application/json` a list, the oldest first.
     """
-    if principal is None:
-        raise UnauthenticatedError
-    reader = reader_with(principal.scopes, user_id=principal.user_id)
+    asking = known(principal)
 
     def read(behind: Position, number: int) -> EventPage:
         with services.database.transaction(read_only=True) as tx:
@@ -91,7 +95,7 @@ def get_events(
                 user_id=user_id,
                 after=behind,
                 limit=number,
-                reader=reader,
+                reader=reader_of(tx, asking),
             )
 
     if "application/json" in request.headers.get("accept", ""):
@@ -111,7 +115,10 @@ def get_events(
 
 
 async def stream_events(services: Services, read: Read, page: EventPage) -> AsyncGenerator[bytes]:
-    """Yield what *page* has and what comes behind it, and a comment where nothing comes."""
+    """
+    Yield what *page* has and what comes behind it, and a comment where nothing comes, until the
+    server ends, or the key: its next request is told why.
+    """
     yield b": open\n\n"
     while True:
         for event in page.events:
@@ -122,7 +129,24 @@ async def stream_events(services: Services, read: Read, page: EventPage) -> Asyn
             if services.notifier.is_stopped:
                 return
             yield b": nothing new\n\n"
-        page = await sync_to_thread(read, page.through, STREAM_PAGE)
+        try:
+            page = await sync_to_thread(read, page.through, STREAM_PAGE)
+        except IdentityError:
+            return
+
+
+def reader_of(tx: Transaction, asking: Principal) -> Reader:
+    """
+    Return what *asking* may read as of now.
+
+    Raises:
+        UnknownKeyError, KeyRevokedError, KeyExpiredError, BlacklistedError: His key is good no
+            more.
+    """
+    if asking.key_id is None:
+        return reader_with(asking.scopes, user_id=asking.user_id)
+    key = check_admitted(tx, asking.key_id)
+    return reader_with(key.scopes, user_id=key.user_id)
 
 
 def event_item(event: Event) -> EventItem:

@@ -9,7 +9,12 @@ from tallystick.identity.api_keys.key import (
     KeyUsage,
     Tier,
 )
-from tallystick.identity.api_keys.repository import APIKeyRepository, get_tier, list_tiers
+from tallystick.identity.api_keys.repository import (
+    APIKeyRepository,
+    check_admitted,
+    get_tier,
+    list_tiers,
+)
 
 __all__ = [
     "APIKeyRepository",
@@ -20,6 +25,7 @@ __all__ = [
     "KeyId",
     "KeyUsage",
     "Tier",
+    "check_admitted",
     "get_tier",
     "list_tiers",
 ]

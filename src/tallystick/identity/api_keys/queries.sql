@@ -14,6 +14,14 @@ SELECT k.id, k.prefix, k.user_id, k.name, k.tier, k.rate_limit, k.requests_today
 FROM tally.api_keys AS k INNER JOIN tally.users AS u ON u.id = k.user_id
 WHERE k.key_hash = %(key_hash)s;
 
+-- name: find_admitted
+-- A key by its id, with what else decides on it.
+SELECT k.id, k.prefix, k.user_id, k.name, k.tier, k.rate_limit, k.requests_today, k.requests_day, k.last_used, k.created_at, k.expires_at,
+  k.scopes, k.revoked_at, k.revoked_by, k.revoke_reason, k.rotated_from, k.client_type, k.description, k.contact_email, k.changed_by, k.version,
+  coalesce(k.expires_at <= tally.clock(), false), num_nonnulls(u.blacklisted_at, u.deleted_at) > 0
+FROM tally.api_keys AS k INNER JOIN tally.users AS u ON u.id = k.user_id
+WHERE k.id = %(key_id)s;
+
 -- name: get_key
 -- A key by id.
 SELECT k.id, k.prefix, k.user_id, k.name, k.tier, k.rate_limit, k.requests_today, k.requests_day, k.last_used, k.created_at, k.expires_at,

@@ -388,6 +388,24 @@ class APIKeyRepository:
         )
 
 
+def check_admitted(tx: Transaction, key_id: KeyRef) -> ApiKey:
+    """
+    Return a key that was admitted before, if it is good still; charges nothing.
+
+    For an answer that goes on for long: what ends a key ends that too.
+
+    Raises:
+        UnknownKeyError: There is no such key any more.
+        KeyRevokedError, KeyExpiredError: It is one no more.
+        BlacklistedError: Its owner is blacklisted or deleted.
+    """
+    found = store.find_admitted(tx, parse_id(key_id, what="API key"))
+    if found is None:
+        raise UnknownKeyError
+    check_presented(found)
+    return found.key
+
+
 def list_tiers(tx: Transaction) -> list[Tier]:
     """Return every tier, the narrowest first."""
     return store.list_tiers(tx)

@@ -20,6 +20,7 @@ class Queries:
 
     create_key: Query
     find_presented: Query
+    find_admitted: Query
     get_key: Query
     list_by_user: Query
     list_by_tier: Query
@@ -75,6 +76,11 @@ def create_key(tx: Transaction, parameters: Mapping[str, Any]) -> ApiKey:
 def find_presented(tx: Transaction, key_hash: bytes) -> PresentedKey | None:
     """Return the key whose secret has that hash."""
     return tx.row(presented_of, SQL.find_presented, {"key_hash": key_hash})
+
+
+def find_admitted(tx: Transaction, key_id: uuid.UUID) -> PresentedKey | None:
+    """Return the key of that id."""
+    return tx.row(presented_of, SQL.find_admitted, {"key_id": key_id})
 
 
 def get_key(tx: Transaction, key_id: uuid.UUID) -> ApiKey | None:
