@@ -28,7 +28,6 @@ FIGURES = {
     "dev chain, restart": ("≤ 10", None),
 }
 """How a figure's name begins, its target, and that of its ratio (chain.md, section 8)."""
-QUICKEST = ("chain.advancing", "chain.gas", "chain.evidence")
 
 
 @pytest.mark.slow
@@ -45,11 +44,11 @@ def test_every_figure_has_its_target(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert all(target in printed for target in targets if target)
 
 
-def test_the_quickest_figures_are_measured(tmp_path: Path) -> None:
-    """chain 24: An advance takes the same statements for one inclusion and for many; gas is low."""
-    measured = measure(QUICKEST, tmp_path)
-    held = {figure["name"]: figure["holds"] for figure in measured["figures"]}
-    assert all(held[name] for name in held if name.startswith(("statements", "gas: anchor")))
+def test_the_quickest_figure_holds(tmp_path: Path) -> None:
+    """chain 24: An advance takes the same statements for one inclusion and for many."""
+    measured = measure(("chain.advancing",), tmp_path)
+    held = {str(figure["name"]): figure["holds"] for figure in measured["figures"]}
+    assert [held[name] for name in held if name.startswith("statements")] == [True]
 
 
 def measure(names: tuple[str, ...], place: Path) -> dict[str, list[dict[str, object]]]:

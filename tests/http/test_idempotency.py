@@ -10,8 +10,11 @@ import httpx
 import psycopg
 import pytest
 
+from tallystick.db import Database
 from tallystick.http.app import ROUTES, api_document
+from tallystick.http.reading import POSITION
 from tallystick.http.scopes import NEEDS, takes_key
+from tallystick.http.writing import Writing
 from tallystick.identity.idempotency import (
     Claim,
     claim_request,
@@ -203,6 +206,18 @@ def test_the_push_door_takes_no_key_and_says_so(server: Running) -> None:
     refused = server.operator.post("/logs/any/add", content=b"x", headers=headers)
     assert (refused.status_code, refused.json()["code"]) == (400, "invalid_request")
     assert "deduplicate=1" in refused.json()["detail"]
+
+
+def test_a_replay_says_behind_what_to_read(database_url: str) -> None:
+    """Who lost the first answer reads behind its write as well: a replay has Tally-Position."""
+    # A cache makes positions count; where none answers, writes are as they were.
+    with Database(database_url, cache_url="redis://127.0.0.1:1/0") as database:
+        writing = Writing(database, Claim("key:operator", "k", bytes(32)))
+        first, again = (writing.run(lambda _: {"made": 1}).headers for _ in range(2))
+        looked = writing.replayed()
+    assert looked is not None
+    assert (REPLAYED in first, again["Idempotency-Replayed"]) == (False, "true")
+    assert all(headers[POSITION] for headers in (first, again, looked.headers))
 
 
 def test_every_write_goes_the_one_way() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import tallystick
+from tallystick.chain.errors import FinalityViolationError
 from tallystick.db.errors import AppendOnlyError, DatabaseRuleError, DatabaseUnavailableError
 from tallystick.errors import Error, Kind, all_errors
 from tallystick.http.errors import MethodNotAllowedError, UnauthenticatedError
@@ -95,10 +96,11 @@ def test_no_two_errors_share_a_type() -> None:
         (InvalidRequestError, 400),
         (UnauthenticatedError, 401),
         (MethodNotAllowedError, 405),
+        (FinalityViolationError, 500),
     ],
 )
 def test_statuses_are_those_of_the_specification(error: type[Error], status: int) -> None:
-    """log 22: The table of log.md, section 3.3, is what the server answers."""
+    """log 22: The tables of log.md, 3.3, and chain.md, 4.6, are what the server answers."""
     assert status_of(error) == status
 
 

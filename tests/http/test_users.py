@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from tallystick.record import format_address
 from tests.http.conftest import TOKEN
@@ -162,3 +164,23 @@ def test_lists_are_walked_by_cursor(shared: Running, callers: dict[str, dict[str
         after = f"&after={page['next']}"
     assert len(seen) == len(set(seen))
     assert made <= set(seen)
+
+
+def test_a_lock_that_does_not_come_is_to_be_tried_again(server: Running) -> None:
+    """What the database could not do in time is 503 with Retry-After, and no defect of ours."""
+    with psycopg.connect(server.builder.url) as holder:
+        database = sql.Identifier(holder.info.dbname)
+        alter = sql.SQL("ALTER DATABASE {} SET lock_timeout = '50ms'").format(database)
+        holder.execute(alter)
+        holder.commit()
+        # The server's first connection to write with: it has the setting.
+        user = holder.execute("INSERT INTO tally.users DEFAULT VALUES RETURNING id").fetchone()
+        assert user is not None
+        holder.commit()
+        holder.execute("SELECT FROM tally.users WHERE id = %s FOR UPDATE", user)
+        path = f"/api/v1/users/{user[0]}/blacklist"
+        refused = server.operator.post(path, json={"reason": "why"})
+        holder.rollback()
+    assert (refused.status_code, refused.json()["code"]) == (503, "database_unavailable")
+    assert refused.headers["retry-after"] == "1"
+    assert server.operator.post(path, json={"reason": "why"}).status_code == 200

@@ -9,6 +9,8 @@ import pytest
 from tallystick.db import Database
 from tallystick.identity import APIKeyRepository, User, UserRepository
 from tallystick.identity.errors import NotFoundError
+from tallystick.identity.human_proofs import HumanProof
+from tests.identity.human_proofs.support import ProofBench
 from tests.support.redis_server import running_redis
 
 WALLET = "0x" + "00" * 19 + "aa"
@@ -93,3 +95,20 @@ def test_two_questions_never_share_a_name(database: Database):
         assert UserRepository(tx).list_by_tag("a', 'infinity").items == ()
         with pytest.raises(NotFoundError):
             UserRepository(tx).get_by_id("a")
+
+
+def test_what_a_proof_takes_from_a_risk_is_seen_at_once(database: Database):
+    """identity 12: an accepted proof lowers the risk that readers are told, and no kept one."""
+    bench = ProofBench(database)
+    bench.add_user("alice", bench.wallets["alice"].address)
+
+    def told() -> tuple[object, ...]:
+        with database.reader() as tx:
+            users = UserRepository(tx)
+            return users.get_by_id("alice").risk_score, users.list_by_risk_score(30).items
+
+    with database.transaction() as tx:
+        UserRepository(tx).update_risk_score("alice", 35, reason_code="x", **SAID)
+    assert told()[0] == 35
+    assert isinstance(bench.prove(), HumanProof)
+    assert told() == (25, ())

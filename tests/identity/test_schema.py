@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from tallystick.identity import SCOPES, SLICE_OF_SCOPE, APIKeyRepository, UserRepository, admit
-from tests.identity.people import SYSTEM, fetch, flush, make_key, make_user
+from tallystick.identity import (
+    SCOPES,
+    SLICE_OF_SCOPE,
+    APIKeyRepository,
+    NewUser,
+    UserRepository,
+    admit,
+)
+from tests.identity.people import SYSTEM, execute, fetch, flush, make_key, make_user
 
 if TYPE_CHECKING:
     from tallystick.db import Database
@@ -229,3 +236,23 @@ def test_scopes_are_those_of_the_specification() -> None:
     """identity 17: The scopes of the code are those of section 5.2."""
     table = spec_section("### 5.2", "- A route names")
     assert set(re.findall(r"`([a-z]+:[a-z]+)`", table)) == set(SCOPES)
+
+
+def test_statistics_hold_nothing_that_is_erased(database: Database) -> None:
+    """No column that an erasure empties has values in the planner's statistics."""
+    with database.transaction() as tx:
+        for user in UserRepository(tx).create_many([NewUser(username=f"u{n}") for n in range(50)]):
+            APIKeyRepository(tx).create(
+                user.id,
+                name="canary",
+                description="canary",
+                contact_email="canary",
+                actor=SYSTEM,
+            )
+    execute(database, "ANALYZE tally.api_keys")
+    found = fetch(
+        database,
+        "SELECT s.attname::text FROM pg_stats AS s WHERE s.schemaname = 'tally' AND"
+        " strpos(concat(s.most_common_vals::text, s.histogram_bounds::text), 'canary') > 0",
+    )
+    assert found == []

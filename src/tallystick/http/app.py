@@ -26,6 +26,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.types import ASGIApp, Receive, Send
 from litestar.utils.sync import AsyncCallable
 
+from tallystick.db.errors import DatabaseUnavailableError
 from tallystick.db.replica import parse_position
 from tallystick.errors import Error
 from tallystick.http.asked import AnyRequest, LogName, Served
@@ -193,6 +194,7 @@ def make_api(services: Services) -> Litestar:
             Error: tell_error,
             HTTPException: tell_framework_error,
             psycopg.DataError: tell_data_error,
+            psycopg.OperationalError: tell_busy,
             RecursionError: tell_too_deep,
             Exception: tell_defect,
         },
@@ -363,6 +365,12 @@ def invalid_parameters(raised: HTTPException) -> str | None:
 def tell_data_error(_request: AnyRequest, _raised: psycopg.DataError) -> Response[bytes]:
     """Return the problem of a value that PostgreSQL's types do not hold."""
     return tell(problem_of(InvalidRequestError("a value is outside of what the database holds")))
+
+
+def tell_busy(_request: AnyRequest, raised: psycopg.OperationalError) -> Response[bytes]:
+    """Return the problem of a lock, a deadlock or a disk: the same request may be right later."""
+    logger.warning("http.busy", error=f"{defect_place(raised)} {raised.sqlstate}")
+    return tell(problem_of(DatabaseUnavailableError("the database could not do this now")))
 
 
 def tell_too_deep(_request: AnyRequest, _raised: RecursionError) -> Response[bytes]:

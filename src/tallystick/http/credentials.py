@@ -70,8 +70,8 @@ def key_in_cookie(header: str) -> str | None:
     """Return the key in a Cookie header, whatever else is in there."""
     # Not by the standard library: it unquotes in quadratic time, and this is the event loop's.
     for pair in header.split(";"):
-        name, _, value = pair.partition("=")
-        if name.strip() == COOKIE:
+        name, equals, value = pair.partition("=")
+        if equals and name.strip() == COOKIE:
             return value.strip()
     return None
 

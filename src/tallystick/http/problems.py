@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from tallystick.chain.errors import FinalityViolationError
 from tallystick.errors import Error, Kind
 from tallystick.http.errors import BodyTooSlowError, MethodNotAllowedError
 from tallystick.identity.errors import RefusedForNowError
@@ -40,6 +41,8 @@ STATUS_OF_KIND: Final = {
 STATUS_OF_ERROR: Final[dict[type[Error], HTTPStatus]] = {
     MethodNotAllowedError: HTTPStatus.METHOD_NOT_ALLOWED,
     BodyTooSlowError: HTTPStatus.REQUEST_TIMEOUT,
+    # Not 503, at which clients try again: no later request brings a final block back.
+    FinalityViolationError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 """Where HTTP tells apart what means the same elsewhere."""
 

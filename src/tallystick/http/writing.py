@@ -8,7 +8,7 @@ request sent again, in sequence or at once, has one effect and one answer (ident
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
@@ -64,7 +64,7 @@ class Writing:
         with self.database.transaction() as tx:
             stored = None if self.claim is None else claim_request(tx, self.claim)
             if stored is not None:
-                return replay(stored)
+                return replay(stored, self._position())
             answer = work(tx)
             if isinstance(answer, Error):
                 problem = problem_of(answer)
@@ -90,7 +90,7 @@ class Writing:
         if claim is None:
             return None
         stored = self.database.read(lambda tx: stored_answer(tx, claim))
-        return None if stored is None else replay(stored)
+        return None if stored is None else replay(stored, self._position())
 
     def _position(self) -> dict[str, str]:
         """Return the header with which a later read on a replica sees this write."""
@@ -98,12 +98,16 @@ class Writing:
         return {} if position is None else {POSITION: position}
 
 
-def replay(stored: StoredAnswer) -> Response[Any]:
-    """Return an answer as it was given, but for its secrets, and say that it is one."""
+def replay(stored: StoredAnswer, position: Mapping[str, str]) -> Response[Any]:
+    """
+    Return an answer as it was given, but for its secrets, and say that it is one.
+
+    *position* is of now, which is behind the write that was answered.
+    """
     is_problem = stored.status >= HTTPStatus.BAD_REQUEST
     return Response(
         msgspec.json.encode(stored.body),
         status_code=stored.status,
         media_type=MEDIA_TYPE if is_problem else JSON,
-        headers={**REPLAYED, "Cache-Control": "no-store"},
+        headers={**REPLAYED, **position, "Cache-Control": "no-store"},
     )

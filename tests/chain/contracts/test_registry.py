@@ -248,6 +248,19 @@ def test_the_follower_registers_only_ours(tx, changes):
     assert [] == list_contracts(tx)
 
 
+def test_the_follower_does_not_believe_that_there_is_no_code(database):
+    """An endpoint that is behind shows none yet: the code is asked for again, and registered."""
+    follower = DeploymentFollower()
+    follower.prepare(DEV_CHAIN_ID, {FIRST}, lambda _: b"")
+    with database.transaction() as tx:
+        transaction = deployed(tx)
+        with pytest.raises(EvidenceUnavailableError):
+            follower.on_finalized(tx, transaction)
+        follower.prepare(DEV_CHAIN_ID, set(), lambda _: ARTIFACT.runtime_bytecode)
+        follower.on_finalized(tx, transaction)
+        assert 1 == len(list_contracts(tx))
+
+
 def test_the_follower_refuses_other_code(tx):
     """Other code than the artifact's is not registered, and holds up no block."""
     follower = DeploymentFollower()

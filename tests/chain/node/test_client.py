@@ -10,6 +10,8 @@ import threading
 import traceback
 from typing import TYPE_CHECKING
 
+import httpx
+import msgspec
 import pytest
 
 from tallystick import metrics
@@ -21,7 +23,7 @@ from tallystick.chain.errors import (
     WrongChainError,
 )
 from tallystick.chain.node import Node, choose_fit
-from tallystick.chain.node.client import DEADLINE_SECONDS, MAX_BATCH
+from tallystick.chain.node.client import DEADLINE_SECONDS, MAX_BATCH, read_answers
 from tallystick.chain.node.endpoints import Standing
 from tests.support.evm import running_anvil
 from tests.support.stores import free_port
@@ -50,16 +52,20 @@ def silent() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def answering(body: bytes, status: int = 200) -> Iterator[str]:
-    """An endpoint that answers the same to everything."""
+def answering(body: bytes, status: int = 200, *, but_batches_of: str = "") -> Iterator[str]:
+    """An endpoint that answers the same to everything, or asks another one about batches."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
+            asked = self.rfile.read(int(self.headers["Content-Length"]))
+            said = body
+            if but_batches_of and asked.startswith(b"["):
+                kind = {"Content-Type": "application/json"}
+                said = httpx.post(but_batches_of, content=asked, headers=kind).content
             self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(len(said)))
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(said)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -171,7 +177,15 @@ def test_each_endpoint_can_be_asked(anvil):
 
 
 @pytest.mark.parametrize(
-    "body", [b"<html>", b"[]", b"17", b'{"id": 7, "result": 1}', b'[{"id": [], "result": 1}]']
+    "body",
+    [
+        b"<html>",
+        b"[]",
+        b"17",
+        b'{"id": 7, "result": 1}',
+        b'[{"id": [], "result": 1}]',
+        b"[" * 200_000,
+    ],
 )
 def test_what_is_no_json_rpc_is_no_answer(body):
     """An endpoint that answers something else is as good as silent."""
@@ -183,6 +197,23 @@ def test_a_busy_service_is_passed_over(anvil):
     """HTTP 429 of one endpoint sends the call to the next."""
     with answering(b"{}", 429) as url, Node(anvil.chain_id, [url, anvil.url]) as node:
         assert int(node.call("eth_chainId"), 16) == anvil.chain_id
+
+
+def test_an_endpoint_that_talks_nonsense_is_passed_over(anvil):
+    """One that answers looks and nothing else leaves each call to the next endpoint."""
+    with (
+        answering(b'{"message": "too much"}', but_batches_of=anvil.url) as url,
+        Node(anvil.chain_id, [url, anvil.url]) as node,
+    ):
+        assert int(node.call("eth_chainId"), 16) == anvil.chain_id
+        assert node.fit_endpoints() == [2]
+
+
+def test_a_refusal_is_text_that_a_row_can_hold():
+    """What a node says is kept in rows and shown in terminals: without NUL and other controls."""
+    said = b'{"id": 0, "error": {"code": 1, "message": "a\\u0000b\\u001b[1m"}}'
+    (refused,) = read_answers(msgspec.json.decode(said), 1, str)
+    assert refused.said == "a\ufffdb\ufffd[1m"
 
 
 @pytest.mark.parametrize(

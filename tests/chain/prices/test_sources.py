@@ -114,6 +114,8 @@ def test_answers_of_the_listed_services(name, answer, usd):
         {"body": b'{"data":{"amount":"1"},"more":"' + b"x" * 70_000 + b'"}'},
         {"date": ""},
         {"date": "yesterday"},
+        {"date": "Fri, 31 Dec 9999 23:59:59 -2300"},
+        {"body": b"[" * 60_000},
     ],
 )
 def test_whatever_is_no_price_is_an_error(service, change):
@@ -123,6 +125,12 @@ def test_whatever_is_no_price_is_an_error(service, change):
         setattr(service, name, value)
     with pytest.raises(PriceSourceError):
         service.source("data", "amount").read()
+
+
+def test_an_answer_of_another_form_is_no_price():
+    """Where an object is expected text is an error that whoever reads knows."""
+    with pytest.raises(TypeError):
+        read_price(b'{"result":"EService:Busy"}', HTTP_SOURCES["kraken"].path)
 
 
 def test_a_service_that_is_not_listed_is_never_asked():

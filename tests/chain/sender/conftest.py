@@ -38,5 +38,6 @@ def desk(database_url, anvil, monkeypatch) -> Iterator[Desk]:
     with connect(database_url, pool_size=4) as database:
         desk = Desk(database_url, database, anvil)
         yield desk
-        desk.nodes.close()
+        for nodes in (desk.nodes, *desk.elsewhere):
+            nodes.close()
         desk.signers.close()

@@ -47,6 +47,7 @@ class Desk:
     sender: AccountSender = field(init=False)
     watcher: Watcher = field(init=False)
     next_key: int = 0
+    elsewhere: list[Nodes] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.nodes = Nodes({self.anvil.chain_id: [SecretStr(self.anvil.url)]})
@@ -74,9 +75,10 @@ class Desk:
         """Let the sender ask again for fees, balance and nonce, as it does each second."""
         self.sender._surroundings = None
 
-    def sender_at(self, url: str) -> AccountSender:
+    def sender_at(self, *urls: str) -> AccountSender:
         """A sender for the account whose node is elsewhere."""
-        nodes = Nodes({self.anvil.chain_id: [SecretStr(url)]})
+        nodes = Nodes({self.anvil.chain_id: [SecretStr(url) for url in urls]})
+        self.elsewhere.append(nodes)
         account = Account(self.anvil.chain_id, ACCOUNT.address, "test")
         node = nodes.of(self.anvil.chain_id)
         return AccountSender(self.database, node, self.signers.get("test"), account)

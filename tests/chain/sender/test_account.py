@@ -13,6 +13,7 @@ from tallystick.chain.followers import ALL_TYPES, register_follower
 from tallystick.chain.intents import bump_transaction, cancel_transaction
 from tallystick.chain.sender.decision import MAX_UNMINED
 from tests.chain.sender.support import ACCOUNT, OTHER, until
+from tests.chain.watcher.support import meddling
 from tests.support.evm import ETHER
 
 REVERTS = "0x60006000fd"
@@ -296,6 +297,48 @@ def test_a_nonce_that_we_took_ourselves_is_not_requeued(desk, tmp_path):
     desk.finish()
     assert desk.states() == ["finalized"]
     assert len(desk.anvil.transactions_from(ACCOUNT.address)) == 1
+
+
+def test_a_node_without_receipts_takes_no_nonce_away(desk, tmp_path):
+    """
+    A node that has lost its receipts says nothing of who took a nonce: nothing is sent anew
+    before the watcher has recorded the blocks, in which our hash stands.
+    """
+    desk.queue()
+    with desk.process("sender", pause_at="chain.sender.sent", place=tmp_path):
+        until((tmp_path / "chain.sender.sent").exists)
+    desk.anvil.mine(3)
+    with meddling(desk.anvil.url) as meddler:
+        meddler.change = lambda method, _, result: (
+            None if method == "eth_getTransactionReceipt" else result
+        )
+        sender = desk.sender_at(meddler.url)
+        for _ in range(10):
+            sender.round()
+    assert desk.states() == ["signed"]
+    desk.watch()
+    desk.sender.round()
+    assert desk.states() == ["finalized"]
+    assert len(desk.anvil.transactions_from(ACCOUNT.address)) == 1
+
+
+def test_one_endpoint_alone_takes_no_nonce_away(desk):
+    """With finality_quorum 2 an endpoint that names a higher nonce than the other one lies."""
+    desk.run("UPDATE tally.networks SET finality_quorum = 2 WHERE chain_id = 31337")
+    desk.anvil.automine(on=False)
+    desk.queue()
+    desk.sender.round()
+    desk.age()
+    with meddling(desk.anvil.url) as liar:
+        liar.change = lambda method, _, result: {
+            "eth_getTransactionCount": "0x9",
+            "eth_getTransactionReceipt": None,
+        }.get(method, result)
+        sender = desk.sender_at(liar.url, desk.anvil.url)
+        for _ in range(10):
+            sender._surroundings = None
+            sender.round()
+    assert desk.states() == ["broadcast"]
 
 
 def test_bytes_that_the_node_knows_are_broadcast(desk, tmp_path):

@@ -246,3 +246,56 @@ def test_a_foreign_nonce_is_passed_over(backups):
     desk.sender.catch_up()
     assert desk.states() == ["queued"]
     assert desk.value("SELECT next_nonce FROM tally.chain_accounts") == 1
+
+
+def test_a_watcher_that_runs_ahead_hides_nothing(backups):
+    """
+    chain 21: What was sent after the backup is found though the watcher has read past its block
+    before the sender looked.
+    """
+    desk = backups.live()
+    desk.queue()
+    backups.take()
+    live = backups.again(desk)
+    send_all(live)
+    restored = backups.restored(desk)
+    restored.anvil.mine(3)
+    restored.watch()
+    restored.sender.catch_up()
+    restored.sender.round()
+    restored.finish()
+    assert (sent_by_us(restored), restored.states()) == (1, ["broadcast"])
+    restored.restart()
+    restored.watch()
+    assert restored.states() == ["finalized"]
+    restored.check_laws()
+
+
+def test_a_replacement_that_waits_in_a_pool_is_no_foreign_transaction(backups):
+    """
+    chain 21: An attempt that was signed after the backup, and mined after the restore, is
+    adopted; its intent is not queued again.
+    """
+    desk = backups.live()
+    desk.anvil.automine(on=False)
+    (number,) = desk.queue()
+    desk.sender.round()
+    backups.take()
+    live = backups.again(desk)
+    live.run("SELECT tally.transaction_ask_v1(%s, 'bump')", number)
+    live.sender.round()
+    restored = backups.restored(desk)
+    restored.sender.catch_up()
+    restored.anvil.mine(4)
+    restored.watch()
+    restored.age()
+    for _ in range(8):
+        restored.restart_surroundings()
+        restored.sender.round()
+        restored.anvil.mine(3)
+        restored.watch()
+    assert sent_by_us(restored) == 1
+    restored.restart()
+    restored.watch()
+    assert restored.states() == ["finalized"]
+    restored.check_laws()

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from tallystick.chain.node import Node
-from tallystick.chain.watcher import FollowerFailed, Watcher
+from tallystick.chain.watcher import ChainMoved, FollowerFailed, Watcher
 from tests.chain.watcher.support import CHAIN_ID, anchor_call
 from tests.support.evm import running_anvil
 
@@ -222,3 +222,26 @@ def test_a_node_that_is_behind_takes_nothing_back(meddled_world, meddler):
     world.node.look()
     world.catch_up()
     assert (world.state_of(sent), world.scanned()) == ("mined", behind + 2)
+
+
+def test_who_lacks_the_final_block_halts_nothing(meddled_world, meddler):
+    """Law 4: only another block in a final one's place halts; none, from one behind, does not."""
+    world = meddled_world
+    world.catch_up()
+    world.anvil.mine(3)
+    world.catch_up()
+    newest = world.scanned()
+
+    def another_and_then_behind(method, params, result):
+        if method != "eth_getBlockByNumber" or int(params[0], 16) < newest - 1:
+            return result
+        is_first = not asked
+        asked.append(params[0])
+        return {**result, "hash": "0x" + "77" * 32} if is_first else None
+
+    asked: list[str] = []
+    meddler.change = another_and_then_behind
+    with pytest.raises(ChainMoved):
+        world.watcher.look()
+    assert len(asked) > 1
+    assert (status_of(world), world.scanned()) == (("active", False), newest)

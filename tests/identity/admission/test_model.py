@@ -95,6 +95,15 @@ def test_no_window_admits_more_than_the_rate(rate: int) -> None:
         assert last - first + 1 <= rate
 
 
+def test_the_widest_rate_admits(database: Database) -> None:
+    """A key, and a tier, of the largest number that a rate can be work as any other."""
+    widest = 2**31 - 1
+    set_limits(database, "free", widest, None)
+    _, text = make_key(database, make_user(database), rate_limit=widest)
+    admitted = admit(database, text)
+    assert (admitted.limit, admitted.remaining) == (widest, widest // 10 - 1)
+
+
 def test_the_stricter_bucket_decides(database: Database) -> None:
     """A key's own rate and its owner's both hold; a refused request costs neither anything."""
     set_clock(database, BEGIN)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import random
+import threading
+import time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -369,6 +371,62 @@ def begin_create(database: Database, user_id: str, principal: str) -> int:
     return 0
 
 
+def test_no_key_brings_back_one_that_is_more(database: Database) -> None:
+    """Law 10: An expired key comes back, or lasts longer, by nobody who lacks what it holds."""
+    set_clock(database, NOON)
+    user = make_user(database)
+    strong, _ = make_key(database, user, scopes=["identity:admin"], expires_at=NOON + SECOND)
+    weak, _ = make_key(database, user)
+    for moment in (NOON, NOON + 2 * SECOND):
+        set_clock(database, moment)
+        for until in (NOON + 60 * SECOND, None):
+            with pytest.raises(ScopeError) as raised, database.transaction() as tx:
+                APIKeyRepository(tx).update(
+                    strong.id, expected_version=1, expires_at=until, actor=weak.principal
+                )
+            assert list(raised.value.needed) == ["identity:admin"]
+    with database.transaction() as tx:
+        keys = APIKeyRepository(tx)
+        sooner = keys.update(strong.id, expected_version=1, expires_at=NOON, actor=weak.principal)
+        again = keys.update(strong.id, expected_version=2, expires_at=None, actor=SYSTEM)
+    assert (sooner.expires_at, again.expires_at) == (NOON, None)
+
+
+def test_a_revocation_of_all_meets_a_key_in_the_making(database: Database) -> None:
+    """Law 1: A key that a lost key makes meanwhile is revoked with all others of its user."""
+    user = make_user(database)
+    lost, _ = make_key(database, user)
+    made = threading.Event()
+
+    def make() -> None:
+        with database.transaction() as tx:
+            APIKeyRepository(tx).create(user.id, name="hidden", actor=lost.principal)
+            made.set()
+            wait_for_a_blocked_session(database)
+
+    def revoke() -> int:
+        made.wait(10)
+        with database.transaction() as tx:
+            return APIKeyRepository(tx).revoke_all(user.id, reason="lost", actor=SYSTEM)
+
+    revoked = at_once(2, lambda which: revoke() if which else make())[1]
+    assert revoked == 2
+    assert fetch(database, "SELECT DISTINCT revoked FROM tally.api_keys") == [(True,)]
+
+
+def wait_for_a_blocked_session(database: Database) -> None:
+    """Return once a session of this database waits for a lock."""
+    blocked = """
+        SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'
+    """
+    for _ in range(500):
+        if fetch(database, blocked) != [(0,)]:
+            return
+        time.sleep(0.01)
+    raise AssertionError("nobody waits")
+
+
 def test_evidence_is_not_deleted(database: Database) -> None:
     """identity 9: Law 11: No role deletes a used key, a user or a row of history."""
     user = make_user(database)
@@ -388,6 +446,17 @@ def test_evidence_is_not_deleted(database: Database) -> None:
     ):
         with pytest.raises(AppendOnlyError):
             execute(database, statement)
+
+
+def test_a_key_whose_count_was_reset_stays_evidence(database: Database) -> None:
+    """Law 11: A key that was used is not deleted after its day was given anew, flushed or not."""
+    key, text = make_key(database, make_user(database))
+    admit(database, text)
+    with database.transaction() as tx:
+        APIKeyRepository(tx).reset_daily_count(key.id, actor=SYSTEM)
+        assert APIKeyRepository(tx).get_by_id(key.id).last_used is not None
+    with pytest.raises(EvidenceDeletionError), database.transaction() as tx:
+        APIKeyRepository(tx).delete(key.id)
 
 
 def test_a_first_use_and_a_deletion_exclude_each_other(database: Database) -> None:

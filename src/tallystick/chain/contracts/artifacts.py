@@ -19,6 +19,7 @@ from typing import Any, Final
 from tallystick.chain.contracts.errors import UnknownArtifactError
 from tallystick.record import canonical, keccak256
 
+PACKAGE: Final = "tallystick.chain.contracts"
 FIELDS: Final = (
     "name",
     "version",
@@ -60,7 +61,7 @@ class Artifact:
 
 def artifact_names() -> list[str]:
     """Return the names of all contracts that are shipped, sorted."""
-    folder = importlib.resources.files(__package__)
+    folder = importlib.resources.files(PACKAGE)
     names = [entry.name for entry in folder.iterdir() if entry.name.endswith(".json")]
     return sorted(name.removesuffix(".json") for name in names)
 
@@ -75,7 +76,7 @@ def load_artifact(name: str) -> Artifact:
     """
     if name not in artifact_names():
         raise UnknownArtifactError(name[:100])
-    folder = importlib.resources.files(__package__)
+    folder = importlib.resources.files(PACKAGE)
     return parse_artifact(folder.joinpath(f"{name}.json").read_text("utf-8"))
 
 
@@ -88,7 +89,7 @@ def load_source(name: str) -> str:
     """
     if name not in artifact_names():
         raise UnknownArtifactError(name[:100])
-    folder = importlib.resources.files(__package__)
+    folder = importlib.resources.files(PACKAGE)
     return folder.joinpath(f"{name}.vy").read_text("utf-8")
 
 

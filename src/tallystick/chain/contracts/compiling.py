@@ -36,6 +36,7 @@ def compile_source(name: str, source: str) -> Artifact:
     # A tool of developers without types; its import takes its time.
     import vyper  # type: ignore[import-untyped]  # noqa: PLC0415
     from vyper.compiler.settings import Settings  # type: ignore[import-untyped]  # noqa: PLC0415
+    from vyper.exceptions import VyperException  # type: ignore[import-untyped]  # noqa: PLC0415
 
     wanted = ["abi", "devdoc", "bytecode", "bytecode_runtime"]
     try:
@@ -46,7 +47,7 @@ def compile_source(name: str, source: str) -> Artifact:
             output_formats=wanted,
             settings=Settings(evm_version=EVM_VERSION),
         )
-    except vyper.exceptions.VyperException as error:
+    except VyperException as error:
         raise MalformedSourceError(f"{name}: {type(error).__name__}") from error
     documented = made["devdoc"]
     if "custom:version" not in documented:

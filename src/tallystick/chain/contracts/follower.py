@@ -44,8 +44,11 @@ class DeploymentFollower:
         wanted = {(chain_id, address) for address in created}
         wanted |= {place for place in self._missing if place[0] == chain_id}
         for place in wanted:
-            self._codes[place] = code_of(place[1])
-            self._missing.discard(place)
+            code = code_of(place[1])
+            # None yet: an endpoint that is behind answered, and it is asked for again.
+            if code:
+                self._codes[place] = code
+                self._missing.discard(place)
 
     def on_included(self, tx: Transaction, transaction: ChainTransaction) -> None:
         """Nothing stands before it is final."""

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from tallystick.chain.contracts.artifacts import artifact_names, load_artifact
+from tallystick.chain.node.encoding import printable
 from tallystick.chain.node.refusals import decode_reason
 
 SELECTOR: Final = 4
@@ -62,4 +63,4 @@ def explain_revert(data: bytes) -> str:
 def show(argument: Any) -> str:
     """Return one decoded argument as a person reads it, without control characters."""
     text = f"0x{argument.hex()}" if isinstance(argument, bytes) else str(argument)
-    return "".join(each if each.isprintable() else "\ufffd" for each in text)[:MAX_SHOWN]
+    return printable(text)[:MAX_SHOWN]

@@ -44,14 +44,17 @@ class RegisteredInterface(Protocol):
     @property
     def chain_id(self) -> ChainId:
         """The network."""
+        ...
 
     @property
     def address(self) -> Address:
         """The contract's address."""
+        ...
 
     @property
     def abi(self) -> Sequence[Mapping[str, Any]]:
         """The ABI, as the compiler wrote it."""
+        ...
 
 
 ReadInterfaces = Callable[[Transaction, Sequence[Place]], Sequence[RegisteredInterface]]

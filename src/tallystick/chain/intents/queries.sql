@@ -1,6 +1,7 @@
 -- name: queue
 -- Queues intents and returns their numbers in the same order; what is long goes in binary, which needs no escapes.
-SELECT tally.transaction_queue_v1(%(chain_ids)s::bigint[], %(types)s::text[], %(keys)b::text[], %(to)b::text[], %(call_data)b::bytea[],
+SELECT tally.transaction_queue_v1( -- noqa: RF01
+  %(chain_ids)s::bigint[], %(types)s::text[], %(keys)b::text[], %(to)b::text[], %(call_data)b::bytea[],
   %(values)s::numeric[], %(from)s::text[], %(challenge_ids)s::bigint[], %(user_ids)s::text[], %(function_names)b::text[],
   %(parameters)b::text[]);
 

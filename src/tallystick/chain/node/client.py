@@ -24,7 +24,7 @@ from tallystick.chain.errors import (
     NodeUnavailableError,
     WrongChainError,
 )
-from tallystick.chain.node.encoding import parse_quantity
+from tallystick.chain.node.encoding import parse_quantity, printable
 from tallystick.chain.node.endpoints import Endpoint, EndpointFailed, Standing
 from tallystick.record import ChainId
 
@@ -83,7 +83,7 @@ class Node:
             NodeRefusedError: The node answered with an error.
             WrongChainError: Every endpoint that answers serves another chain.
             NodeUnavailableError: No endpoint answered in time.
-            MalformedAnswerError: What was answered is no JSON-RPC.
+            MalformedAnswerError: What was answered, by all that did, is no JSON-RPC.
         """
         answer = self._exchange(method, [(method, parameters)])[0]
         if isinstance(answer, NodeRefusedError):
@@ -144,6 +144,7 @@ class Node:
 
     def _exchange(self, label: str, calls: Sequence[Call]) -> list[Any]:
         began = time.monotonic()
+        malformed: MalformedAnswerError | None = None
         self._look()
         try:
             for endpoint in self._fit():
@@ -151,7 +152,11 @@ class Node:
                     return self._ask(endpoint, calls)
                 except EndpointFailed as failed:
                     self._leave_out(endpoint, str(failed))
-            raise self._nobody()
+                except MalformedAnswerError as failed:
+                    # A service in front of the node may say so that it has had enough.
+                    malformed = failed
+                    self._leave_out(endpoint, str(failed))
+            raise malformed or self._nobody()
         finally:
             metrics.CHAIN_RPC_SECONDS.labels(label).observe(time.monotonic() - began)
 
@@ -287,7 +292,7 @@ def read_refusal(error: Any, without_secrets: Clear) -> NodeRefusedError:
     """Return the error that a node answered, its words cleared of credentials and shortened."""
     if not isinstance(error, dict):
         error = {"message": str(error)}
-    said = without_secrets(str(error.get("message", "")))[:MAX_MESSAGE]
+    said = printable(without_secrets(str(error.get("message", "")))[:MAX_MESSAGE])
     code, data = error.get("code"), error.get("data")
     # Some nodes nest what the EVM returned one level deeper.
     if isinstance(data, dict):

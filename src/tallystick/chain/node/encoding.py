@@ -75,3 +75,20 @@ def parse_object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise MalformedAnswerError("the node answers something else than an object")
     return value
+
+
+def parse_list(value: Any) -> list[Any]:
+    """
+    Return *value*, which is a JSON array.
+
+    Raises:
+        MalformedAnswerError: It is something else.
+    """
+    if not isinstance(value, list):
+        raise MalformedAnswerError("the node answers something else than a list")
+    return value
+
+
+def printable(text: str) -> str:
+    """Return foreign *text* as a row and a terminal can hold it: PostgreSQL's text has no NUL."""
+    return "".join(each if each.isprintable() else "\ufffd" for each in text)

@@ -121,7 +121,8 @@ class Endpoint:
                     raise EndpointFailed("answer too slow")
         try:
             return msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            # The last one: brackets within brackets, deeper than anything that is asked for.
             raise EndpointFailed(f"HTTP {status} without JSON") from None
 
 

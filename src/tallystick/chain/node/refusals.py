@@ -12,6 +12,7 @@ import enum
 from typing import Final
 
 from tallystick.chain.errors import NodeRefusedError
+from tallystick.chain.node.encoding import printable
 
 REVERT_CODE: Final = 3
 """JSON-RPC code of a revert, where a node sends one."""
@@ -143,6 +144,4 @@ def decode_text(arguments: bytes) -> str:
         or len(text) < min(length, MAX_REASON_BYTES)
     ):
         return f"0x{arguments[:MAX_REASON_BYTES].hex()}"
-    # PostgreSQL's text has no NUL, and a terminal should get no control characters.
-    shown = text.decode("utf-8", "replace")
-    return "".join(each if each.isprintable() else "\ufffd" for each in shown)
+    return printable(text.decode("utf-8", "replace"))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime
 import email.utils
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
@@ -50,10 +51,12 @@ class PriceSource(Protocol):
     @property
     def symbol(self) -> str:
         """What it prices: `ETH`."""
+        ...
 
     @property
     def source(self) -> str:
         """What snapshots name: `http:coinbase`."""
+        ...
 
     def read(self) -> Quote:
         """
@@ -62,6 +65,7 @@ class PriceSource(Protocol):
         Raises:
             PriceSourceError, NodeUnavailableError: It gives none.
         """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +169,7 @@ class HttpSource:
         try:
             body, observed_at = fetch(service.url.format(symbol=self.symbol))
             usd = read_price(body, service.path)
-        except (ValueError, TypeError, LookupError) as cause:
+        except (ValueError, TypeError, LookupError, OverflowError, RecursionError) as cause:
             raise PriceSourceError(f"{self.source} gives no price") from cause
         return Quote(usd, observed_at)
 
@@ -175,7 +179,8 @@ def fetch(url: str) -> tuple[bytes, datetime.datetime]:
     Return the body at *url* and the time that the answer is dated.
 
     Raises:
-        ValueError, TypeError: There is no answer, or it is not 200, too long or without a date.
+        ValueError, TypeError, OverflowError: There is no answer in time, or it is not 200, too
+            long or without a date.
     """
     # A tenth of a second of import, which only a process that takes prices pays.
     import httpx  # noqa: PLC0415
@@ -188,6 +193,7 @@ def fetch(url: str) -> tuple[bytes, datetime.datetime]:
 
 def fetch_with(httpx: ModuleType, url: str) -> tuple[bytes, datetime.datetime]:
     """As `fetch`; errors of *httpx* leave as they are."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
     with (
         httpx.Client(timeout=DEADLINE_SECONDS, follow_redirects=False) as client,
         client.stream("GET", url) as response,
@@ -199,9 +205,13 @@ def fetch_with(httpx: ModuleType, url: str) -> tuple[bytes, datetime.datetime]:
             body += piece
             if len(body) > MAX_ANSWER_BYTES:
                 raise ValueError("the answer is too long")
+            if time.monotonic() > deadline:
+                raise ValueError("the answer is too slow")
         # Services that quote a live price name no time in it; the answer's date is theirs.
         dated = email.utils.parsedate_to_datetime(response.headers.get("Date"))
-    return body, dated if dated.tzinfo else dated.replace(tzinfo=datetime.UTC)
+    aware = dated if dated.tzinfo else dated.replace(tzinfo=datetime.UTC)
+    # Here and not where the row is read: a zone may carry a date out of all that Python knows.
+    return body, aware.astimezone(datetime.UTC)
 
 
 def read_price(body: bytes, path: tuple[str, ...]) -> Decimal:
@@ -209,12 +219,14 @@ def read_price(body: bytes, path: tuple[str, ...]) -> Decimal:
     Return the number at *path* of a JSON text, exactly as it is written there.
 
     Raises:
-        ValueError, TypeError, LookupError: There is none.
+        ValueError, TypeError, LookupError, RecursionError: There is none.
     """
     value: Any = json.loads(body, parse_float=Decimal, parse_int=Decimal)
     for key in path:
         if isinstance(value, list):
             value = value[int(key)]
+        elif not isinstance(value, dict):
+            raise TypeError("the answer has another form")
         elif key == "*":
             (value,) = value.values()
         else:

@@ -87,6 +87,8 @@ class AccountSender:
         self._chain_id = account.chain_id
         self._address = account.address
         self._strikes: dict[TransactionId, int] = {}
+        self._overtaken: dict[TransactionId, int] = {}
+        """Whose nonce is final and none of whose attempts has a receipt: at which final block."""
         self._capped = 0
         """Transactions of this round that wait, because the chain asks more than we may offer."""
         self._surroundings: Surroundings | None = None
@@ -234,6 +236,7 @@ class AccountSender:
         """Replace what waits too long or was asked for, and find out what was overtaken."""
         known = {row.id for row in unmined}
         self._strikes = {each: n for each, n in self._strikes.items() if each in known}
+        self._overtaken = {each: n for each, n in self._overtaken.items() if each in known}
         patience = place.resubmit_seconds
         if not self._strikes and not any(
             row.asked is not None or row.age_seconds >= patience for row in unmined
@@ -255,20 +258,35 @@ class AccountSender:
         self._strikes[transaction_id] = self._strikes.get(transaction_id, 0) + 1
 
     def _look_for(self, place: Place, rows: Sequence[Unmined]) -> None:
+        """
+        Put back whose nonce a foreign transaction took for good.
+
+        A node may lack receipts of what it has mined, and a restored database attempts of what
+        it has sent. So the watcher must have recorded the final block, with the hashes of its
+        transactions, and the nonce's transaction is looked for on the chain before.
+        """
         ids = [row.id for row in rows]
         with self._database.transaction(read_only=True) as tx:
             hashes = store.read_hashes(tx, ids)
         every = [each for of_one in hashes.values() for each in of_one]
-        final_nonce, found = read_fate(self._node, self._address, every, depth=place.depth)
-        taken = to_requeue(rows, hashes, found, final_nonce=final_nonce)
+        fate = read_fate(
+            self._node, self._address, every, depth=place.depth, quorum=place.finality_quorum
+        )
         for each in ids:
             self._strikes.pop(each, None)
+        lost = to_requeue(rows, hashes, fate.found, final_nonce=fate.nonce)
+        for each in lost:
+            self._overtaken.setdefault(each, fate.block)
+        watched = -1 if place.finalized_block is None else place.finalized_block
+        taken = {each for each in lost if self._overtaken[each] <= watched}
+        if taken:
+            taken -= {*reconcile_account(self._database, self._node, self._chain_id, self._address)}
         if not taken:
             return
         _log.warning("chain.nonce_taken", rows=len(taken))
         with self._database.transaction() as tx:
             cancelled = store.requeue(
-                tx, self._chain_id, self._address, taken, chain_nonce=final_nonce
+                tx, self._chain_id, self._address, sorted(taken), chain_nonce=fate.nonce
             )
             self._tell_failed(tx, cancelled)
 

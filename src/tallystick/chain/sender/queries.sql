@@ -5,11 +5,9 @@ FROM tally.chain_accounts AS a JOIN tally.networks AS n ON n.chain_id = a.chain_
 WHERE n.status <> 'halted' AND a.chain_id = ANY (%(chain_ids)s::bigint[]) ORDER BY a.chain_id, a.address;
 
 -- name: read_place
--- What the sender needs of an account and its network, with how many of its transactions no block has.
+-- What the sender needs of an account and its network.
 SELECT n.status, n.block_seconds, n.resubmit_seconds, n.max_fee_per_gas_wei, n.min_tip_wei, n.confirmations, n.finality_mode,
-  a.next_nonce, a.minimum_balance_wei, a.is_paused,
-  (SELECT count(*) FROM tally.blockchain_transactions AS t
-   WHERE t.chain_id = a.chain_id AND t.from_address = a.address AND t.origin = 'managed' AND t.state IN ('signed', 'broadcast'))
+  n.finality_quorum, n.finalized_block, a.next_nonce, a.minimum_balance_wei, a.is_paused
 FROM tally.chain_accounts AS a JOIN tally.networks AS n ON n.chain_id = a.chain_id
 WHERE a.chain_id = %(chain_id)s AND a.address = %(address)s;
 

@@ -54,10 +54,12 @@ class Place:
     min_tip: int
     confirmations: int
     finality_mode: FinalityMode
+    finality_quorum: int
+    finalized_block: int | None
+    """The newest final block that the watcher has recorded."""
     next_nonce: int
     minimum_balance: int
     is_paused: bool
-    unmined: int
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "block_seconds", float(self.block_seconds))

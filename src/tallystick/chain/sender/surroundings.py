@@ -8,9 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tallystick.chain.errors import MalformedAnswerError
-from tallystick.chain.node import Call, Node, format_data, format_quantity
-from tallystick.chain.node.encoding import parse_object, parse_quantity
+from tallystick.chain.errors import MalformedAnswerError, NodeRefusedError
+from tallystick.chain.node import (
+    Call,
+    Node,
+    format_data,
+    format_quantity,
+    parse_list,
+    parse_object,
+    parse_quantity,
+)
+from tallystick.chain.node.blocks import parse_header, parse_number
 from tallystick.chain.node.reader import answered, final_by_depth
 from tallystick.chain.sender.decision import Intent
 from tallystick.chain.sender.fees import (
@@ -64,11 +72,12 @@ def parse_fee_history(answer: Any, *, min_tip: int) -> Suggestion:
         MalformedAnswerError: It is not of its form, or the chain has no base fee.
     """
     history = parse_object(answer)
-    base_fees, rewards = history.get("baseFeePerGas"), history.get("reward") or []
-    if not isinstance(base_fees, list) or not base_fees or not isinstance(rewards, list):
+    base_fees = parse_list(history.get("baseFeePerGas"))
+    if not base_fees:
         raise MalformedAnswerError("the node answers no history of fees")
     # A node may leave out the rewards of blocks that it has not got, or that are empty.
-    medians = [parse_quantity(reward[0]) for reward in rewards if reward]
+    rewards = [parse_list(reward) for reward in parse_list(history.get("reward") or []) if reward]
+    medians = [parse_quantity(reward[0]) for reward in rewards]
     # The last is of the block that is not there yet.
     return suggest(base_fee=parse_quantity(base_fees[-1]), rewards=medians, min_tip=min_tip)
 
@@ -97,25 +106,48 @@ def call_object(
     return call if to is None else {**call, "to": to}
 
 
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What the chain has done with an account's nonces, and with attempts at them."""
+
+    block: int
+    """The final block that was asked of."""
+    nonce: int
+    """How many transactions of the account the chain had there."""
+    found: frozenset[TransactionHash]
+    """The attempts that have a receipt."""
+
+
 def read_fate(
     node: Node,
     address: Address,
     hashes: Sequence[TransactionHash],
     *,
     depth: int | None,
-) -> tuple[int, set[TransactionHash]]:
+    quorum: int,
+) -> Fate:
     """
-    Return the account's nonce that is final on the chain, and which of *hashes* have a receipt.
+    Return the account's nonce at a final block, and which of *hashes* have a receipt.
 
-    *depth* is the network's confirmations, None where its node says what is final. The nonce
-    stands in the first request: receipts that are read after it are not older than it.
+    *depth* is the network's confirmations, None where its node says what is final; *quorum*
+    endpoints have to say that nonce, or a higher one. It is read first: receipts that are read
+    after it are not older than it.
 
     Raises:
         NodeUnavailableError, NodeRefusedError: The node gives no answer.
     """
-    tag = "finalized" if depth is None else final_by_depth(node, depth)
-    calls: list[Call] = [("eth_getTransactionCount", (address, tag))]
-    calls += [("eth_getTransactionReceipt", (each,)) for each in hashes]
-    nonce, *receipts = (answered(answer) for answer in node.batch(calls))
-    found = {each for each, receipt in zip(hashes, receipts, strict=True) if receipt is not None}
-    return parse_quantity(nonce), found
+    if depth is None:
+        final = node.call("eth_getBlockByNumber", "finalized", False)
+        tag = format_quantity(parse_header(final).number)
+    else:
+        tag = final_by_depth(node, depth)
+    said = [answer for (answer,) in node.ask_each([("eth_getTransactionCount", (address, tag))])]
+    nonces = sorted(
+        (parse_number(each) for each in said if not isinstance(each, NodeRefusedError)),
+        reverse=True,
+    )
+    calls: list[Call] = [("eth_getTransactionReceipt", (each,)) for each in hashes]
+    receipts = [answered(answer) for answer in node.batch(calls)]
+    found = (each for each, receipt in zip(hashes, receipts, strict=True) if receipt is not None)
+    nonce = nonces[quorum - 1] if len(nonces) >= quorum else 0
+    return Fate(parse_quantity(tag), nonce, frozenset(found))

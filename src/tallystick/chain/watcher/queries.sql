@@ -96,9 +96,9 @@ LISTEN tally_chain;
 SELECT a.address FROM tally.chain_accounts AS a WHERE a.chain_id = %(chain_id)s::bigint ORDER BY a.address;
 
 -- name: read_account
--- An account's next nonce, whether intents of its wait for a block, and the unmined ones by nonce with all their hashes.
-SELECT a.next_nonce, EXISTS (
-    SELECT FROM tally.blockchain_transactions AS t
+-- An account's next nonce, since when the oldest of its intents waits for a block, and the unmined ones by nonce with all their hashes.
+SELECT a.next_nonce, (
+    SELECT min(t.submitted_at) FROM tally.blockchain_transactions AS t
     WHERE t.chain_id = a.chain_id AND t.from_address = a.address AND t.origin = 'managed' AND t.state IN ('queued', 'signed', 'broadcast')),
   ARRAY(
     SELECT jsonb_build_array(t.nonce, (
@@ -108,6 +108,13 @@ SELECT a.next_nonce, EXISTS (
     WHERE t.chain_id = a.chain_id AND t.from_address = a.address AND t.origin = 'managed' AND t.state IN ('signed', 'broadcast')
     ORDER BY t.nonce)
 FROM tally.chain_accounts AS a WHERE a.chain_id = %(chain_id)s::bigint AND a.address = %(address)s::text;
+
+-- name: read_block_before
+-- The block of the last mined transaction of an account before a nonce.
+SELECT t.block_number FROM tally.blockchain_transactions AS t
+WHERE t.chain_id = %(chain_id)s::bigint AND t.from_address = %(address)s::text AND t.origin = 'managed' AND t.nonce < %(nonce)s::bigint
+  AND t.block_number IS NOT NULL
+ORDER BY t.nonce DESC LIMIT 1;
 
 -- name: adopt
 -- Gives transactions that the chain has to the intents that they carry out; returns those.

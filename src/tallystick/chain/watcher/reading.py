@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 from tallystick.chain.errors import MalformedAnswerError, NodeRefusedError
-from tallystick.chain.node import Call, Node, format_quantity, parse_data
+from tallystick.chain.node import Call, Node, format_quantity, parse_data, parse_object
 from tallystick.chain.node.blocks import (
     BlockId,
     Header,
@@ -87,7 +87,7 @@ class BlockReader:
         receipts = []
         for transaction_hash, answer in zip(asked, answers, strict=True):
             # Some nodes answer a receipt without a block for what waits in their pool.
-            if answer is None or answer.get("blockHash") is None:
+            if answer is None or parse_object(answer).get("blockHash") is None:
                 continue
             receipt = parse_receipt(answer)
             if receipt.transaction_hash != transaction_hash:

@@ -4,14 +4,16 @@ After a restore: what the chain knows and the database forgot (chain.md, section
 A backup is older than the chain. Intents that are queued in it may have been signed and sent
 since, and those that were signed may have been signed again; the bytes are lost, and only the
 chain has them. Before an account sends anything, its transactions on the chain that no attempt
-of ours names are looked for, from the restored position on, and given to the intents that they
-carry out: the same nonce, or the same receiver, call data and value in the order of their
-numbers. The watcher then finds their receipts and events by its normal path. The key is used by
-nobody else (section 1), which is why a transaction of the same content is the intent's.
+of ours names are looked for, and given to the intents that they carry out: the same nonce, or
+the same receiver, call data and value in the order of their numbers. Where the search begins
+follows from the intents and from no position: the watcher moves meanwhile. It then finds their
+receipts and events by its normal path. The key is used by nobody else (section 1), which is why
+a transaction of the same content is the intent's.
 """
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -24,10 +26,11 @@ from tallystick.chain.node import (
     Node,
     format_quantity,
     parse_data,
+    parse_list,
     parse_object,
     parse_quantity,
 )
-from tallystick.chain.node.blocks import parse_20_bytes, parse_hash, parse_number
+from tallystick.chain.node.blocks import parse_20_bytes, parse_hash, parse_header, parse_number
 from tallystick.chain.node.reader import answered, final_by_depth
 from tallystick.chain.values import TransactionId
 from tallystick.chain.watcher import store
@@ -42,6 +45,8 @@ DYNAMIC_FEE: Final = 2
 BLOCKS_AT_ONCE: Final = 16
 """Full blocks of one request: a busy network's are half a megabyte each."""
 MAX_LOOKS: Final = 1_000_000
+SKEW_SECONDS: Final = 600.0
+"""A block's time may lie before our clock's by so much, though it holds what was sent later."""
 
 logger = structlog.get_logger(__name__)
 
@@ -64,8 +69,8 @@ def reconcile(database: Database, node: Node, chain_id: ChainId) -> Reconciled:
     No sender of the network may be running.
 
     Raises:
-        UnsettledNonceError: A node's pool has transactions of ours that nobody knows: they are
-            in a block soon, or the operator replaces them.
+        UnsettledNonceError: A node's pool, or a block that is not final, has transactions of
+            ours that nobody knows: they are final soon, or the operator replaces them.
         NodeUnavailableError, NodeRefusedError: The node gives no answer.
     """
     with database.transaction(read_only=True) as tx:
@@ -89,8 +94,9 @@ def reconcile_account(
     """
     Adopt what the chain has of an account and the database forgot; return whose it was.
 
-    Its sender calls it before it sends anything. In the normal case, where the database knows
-    every nonce that the chain has used, that is one request.
+    Its sender calls it before it sends anything, and before it takes a nonce for a foreign one.
+    In the normal case, where the database knows every nonce that the chain has used, that is
+    one request.
 
     Raises:
         UnsettledNonceError, NodeUnavailableError, NodeRefusedError: As `reconcile`.
@@ -102,14 +108,23 @@ def reconcile_account(
         return []
     final, latest, pending = read_nonces(node, position, address)
     wanted = forgotten_nonces(node, account, latest)
-    if account.is_awaiting and pending > max(latest, account.next_nonce):
+    awaits_since = account.awaits_since
+    if awaits_since is not None and pending > max(latest, account.next_nonce):
         raise UnsettledNonceError(
             f"a pool of chain {chain_id} has transactions of {address} from nonce"
             f" {max(latest, account.next_nonce)} on that are not known here"
         )
     found: list[Adoptable] = []
-    if wanted and account.is_awaiting and position.scanned_block is not None:
-        found = find_sent(node, address, wanted, first=position.scanned_block + 1)
+    if wanted and awaits_since is not None:
+        with database.transaction(read_only=True) as tx:
+            before = store.read_block_before(tx, chain_id, address, min(wanted))
+        first = first_block_since(node, awaits_since, lowest=before or 0)
+        found = find_sent(node, address, wanted, first=first)
+        if any(nonce >= final for nonce in wanted - {each.nonce for each in found}):
+            raise UnsettledNonceError(
+                f"chain {chain_id} has transactions of {address} that are not known here, and"
+                " not final"
+            )
     if not found and final <= account.next_nonce:
         return []
     with database.transaction() as tx:
@@ -154,6 +169,25 @@ def forgotten_nonces(node: Node, account: AccountState, latest: int) -> set[int]
     return wanted
 
 
+def first_block_since(node: Node, since: datetime.datetime, *, lowest: int) -> int:
+    """
+    Return the first block, from *lowest* on, that may hold what was handed over at *since*.
+
+    Blocks are halved by their times. Neither bound moves with the watcher, which may have read
+    past what is looked for.
+    """
+    earliest = since.timestamp() - SKEW_SECONDS
+    highest = parse_number(node.call("eth_blockNumber"))
+    while lowest < highest:
+        middle = (lowest + highest) // 2
+        header = parse_header(node.call("eth_getBlockByNumber", format_quantity(middle), False))
+        if header.time.timestamp() < earliest:
+            lowest = middle + 1
+        else:
+            highest = middle
+    return lowest
+
+
 def find_sent(node: Node, address: Address, wanted: set[int], *, first: int) -> list[Adoptable]:
     """Return the transactions of *address* with the nonces *wanted* in blocks from *first* on."""
     head = parse_number(node.call("eth_blockNumber"))
@@ -171,10 +205,14 @@ def find_sent(node: Node, address: Address, wanted: set[int], *, first: int) -> 
 
 
 def parse_sent(block: Any, address: Address, wanted: set[int]) -> Iterable[Adoptable]:
-    """Return those of a full block's transactions that *address* sent with a nonce of *wanted*."""
-    if block is None:
-        return
-    for each in parse_object(block).get("transactions", ()):
+    """
+    Return those of a full block's transactions that *address* sent with a nonce of *wanted*.
+
+    Raises:
+        MalformedAnswerError: It is no block: an endpoint that is behind answers null, and what
+            the block holds would pass for forgotten.
+    """
+    for each in parse_list(parse_object(block).get("transactions")):
         sent = parse_object(each)
         if parse_20_bytes(sent.get("from")) != address:
             continue
@@ -189,7 +227,7 @@ def parse_adoptable(sent: dict[str, Any]) -> Adoptable:
     Return a transaction of EIP-1559 with its signed bytes, rebuilt from what a node shows of it.
 
     Raises:
-        MalformedAnswerError: The bytes do not hash to the transaction's hash.
+        MalformedAnswerError: It is not of its form, or the bytes do not hash to its hash.
     """
     transaction_hash = TransactionHash(parse_hash(sent.get("hash")))
     to = None if sent.get("to") is None else parse_20_bytes(sent.get("to"))
@@ -198,13 +236,13 @@ def parse_adoptable(sent: dict[str, Any]) -> Adoptable:
         name: parse_quantity(sent.get(name))
         for name in ("chainId", "nonce", "maxPriorityFeePerGas", "maxFeePerGas", "gas", "value")
     }
-    parity = sent.get("yParity", sent.get("v"))
+    signature = (sent.get("yParity", sent.get("v")), sent.get("r"), sent.get("s"))
     access_list: list[RlpInput] = [
         [
             bytes.fromhex(parse_20_bytes(entry.get("address"))[2:]),
-            [parse_data(key) for key in entry.get("storageKeys", ())],
+            [parse_data(key) for key in parse_list(entry.get("storageKeys"))],
         ]
-        for entry in map(parse_object, sent.get("accessList") or ())
+        for entry in map(parse_object, parse_list(sent.get("accessList") or []))
     ]
     raw = bytes([DYNAMIC_FEE]) + rlp_encode(
         [
@@ -216,7 +254,7 @@ def parse_adoptable(sent: dict[str, Any]) -> Adoptable:
             format_rlp_integer(numbers["value"]),
             call_data,
             access_list,
-            *(format_rlp_integer(parse_quantity(each)) for each in (parity, sent["r"], sent["s"])),
+            *map(format_rlp_integer, map(parse_quantity, signature)),
         ]
     )
     if "0x" + keccak256(raw).hex() != transaction_hash:

@@ -57,6 +57,7 @@ class Queries:
     listen: Query
     read_addresses: Query
     read_account: Query
+    read_block_before: Query
     adopt: Query
     catch_up: Query
 
@@ -133,8 +134,8 @@ class AccountState:
     """An account of ours as the database knows it."""
 
     next_nonce: int
-    is_awaiting: bool
-    """Whether any intent of its is in no block yet."""
+    awaits_since: datetime.datetime | None
+    """When the oldest of its intents that are in no block was handed over; None: there is none."""
     unmined: list[tuple[int, list[TransactionHash]]]
     """The signed ones that are not mined: nonce and the hashes of all attempts."""
 
@@ -377,6 +378,15 @@ def read_addresses(tx: Transaction, chain_id: ChainId) -> list[Address]:
 def read_account(tx: Transaction, chain_id: ChainId, address: Address) -> AccountState | None:
     """Return the account; None where there is none."""
     return tx.row(AccountState, SQL.read_account, {"chain_id": chain_id, "address": address})
+
+
+def read_block_before(
+    tx: Transaction, chain_id: ChainId, address: Address, nonce: int
+) -> int | None:
+    """Return the block of the account's last mined transaction before *nonce*; None: no such."""
+    values = {"chain_id": chain_id, "address": address, "nonce": nonce}
+    number = tx.value(SQL.read_block_before, values)
+    return None if number is None else int(number)
 
 
 def adopt(

@@ -115,7 +115,7 @@ class Watcher:
             case Behind() if self._agrees_at(head):
                 return False
             case Behind() | Parts():
-                return self._take_back(position, scanned)
+                return self._take_back(position, scanned, head=head)
             case follows:
                 if above and not follows.headers:
                     raise ChainMoved("the blocks do not fit together")
@@ -244,11 +244,12 @@ class Watcher:
     # Back -----------------------------------------------------------------------------------
 
     def _agrees_at(self, head: int) -> bool:
-        """Whether the node, which is behind, has at its head what is recorded there."""
+        """Whether the node, which is behind, says nothing against what is recorded at *head*."""
         ours = self._recorded(head)
-        return ours is None or self._reader.hashes([head]).get(head) == ours
+        # An endpoint that is still further behind may have answered.
+        return ours is None or self._reader.hashes([head]).get(head) in {None, ours}
 
-    def _take_back(self, position: Position, scanned: BlockId) -> bool:
+    def _take_back(self, position: Position, scanned: BlockId, *, head: int) -> bool:
         """Walk back to the common ancestor and take all above it back; halt below finality."""
         self._reader.forget()
         lowest = position.finalized_block or 0
@@ -267,7 +268,11 @@ class Watcher:
             if ancestor is not None:
                 self._reorganise(position, ancestor)
                 return True
-        self._halt(f"block {lowest}, which was final, is no longer on the chain")
+        final = min(head, lowest)
+        if self._agrees_at(final):
+            # It only lacks the final block: an operator is called for what contradicts it.
+            raise ChainMoved("an endpoint is behind the final block")
+        self._halt(f"block {final}, which was final, is no longer on the chain")
         return False
 
     def _reorganise(self, position: Position, ancestor: BlockId) -> None:

@@ -491,7 +491,8 @@ DECLARE
   held_tier text := 'free';
   lacking text[];
 BEGIN
-  IF p_actor ~ '^(db|system):' THEN
+  -- The operator's key is a file beside the data: whoever holds it could as well log in as the database's owner.
+  IF p_actor ~ '^(db:|system:|key:operator$)' THEN
     RETURN;
   END IF;
   -- SHARE: the actor's own key keeps its scopes until what they allow is committed.
@@ -512,7 +513,7 @@ BEGIN
   END IF;
 END $$;
 COMMENT ON FUNCTION tally.check_held(text, text[], text) IS
-  'Refuses (TSI10) scopes that an actor lacks, and a tier above his; db: and system: principals hold every scope, a user: principal none.';
+  'Refuses (TSI10) scopes that an actor lacks, and a tier above his; db: and system: principals and key:operator hold every scope, a user: principal none.';
 
 CREATE FUNCTION tally.lock_owner(p_user_id text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog
@@ -577,6 +578,20 @@ END $$;
 COMMENT ON FUNCTION tally.create_api_key_v1(text, bytea, text, text, text[], text, integer, timestamptz, text, text, text, text) IS
   'Makes an API key of scopes that the actor holds; of the secret it is given only the hash.';
 
+CREATE FUNCTION tally.owner_of_key(p_key_id uuid) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog
+AS $$
+DECLARE
+  owner_id text;
+BEGIN
+  SELECT k.user_id INTO owner_id FROM tally.api_keys AS k WHERE k.id = p_key_id;
+  IF NOT FOUND THEN
+    PERFORM tally.refuse('TSI01', 'there is no such API key', '{"what": "api_key"}');
+  END IF;
+  RETURN owner_id;
+END $$;
+COMMENT ON FUNCTION tally.owner_of_key(uuid) IS 'The user whose key it is, for ever, who is to be locked before it; TSI01 where there is none.';
+
 CREATE FUNCTION tally.lock_keys(p_key_id uuid, p_actor text) RETURNS tally.api_keys
 LANGUAGE plpgsql SET search_path = pg_catalog
 AS $$
@@ -598,24 +613,33 @@ RETURNS tally.api_keys
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog
 AS $$
 DECLARE
-  changed_key tally.api_keys := tally.lock_keys(p_key_id, p_actor);
+  changed_key tally.api_keys;
   wanted text[] := ARRAY(SELECT s.scope FROM jsonb_array_elements_text(p_changes -> 'scopes') AS s (scope));
-  wanted_tier text := coalesce(p_changes ->> 'tier', changed_key.tier);
+  wanted_tier text;
+  lasts_longer boolean;
 BEGIN
+  PERFORM tally.lock_user(tally.owner_of_key(p_key_id));
+  changed_key := tally.lock_keys(p_key_id, p_actor);
   IF changed_key.revoked_at IS NOT NULL THEN
     PERFORM tally.refuse('TSI08', 'the API key was revoked, and there is no way back', jsonb_build_object('prefix', changed_key.prefix));
   ELSIF changed_key.version <> p_expected_version THEN
     PERFORM tally.refuse('TSI03', format('the API key has version %s, not %s', changed_key.version, p_expected_version),
       jsonb_build_object('expected', p_expected_version, 'actual', changed_key.version));
   END IF;
+  wanted := CASE WHEN p_changes ? 'scopes' THEN wanted ELSE changed_key.scopes END;
+  wanted_tier := coalesce(p_changes ->> 'tier', changed_key.tier);
+  lasts_longer := p_changes ? 'expires_at' AND changed_key.expires_at IS NOT NULL
+    AND coalesce((p_changes ->> 'expires_at')::timestamptz > changed_key.expires_at, true);
   -- What it had it may keep, whoever changes it; what it gets must be the actor's, and was so before, if it is his own key.
-  PERFORM tally.check_held(p_actor, ARRAY(SELECT s.scope FROM unnest(wanted) AS s (scope) WHERE s.scope <> ALL (changed_key.scopes)),
-    CASE WHEN wanted_tier = changed_key.tier THEN 'free' ELSE wanted_tier END);
+  -- A key that lasts longer gets everything anew: an expired one would come back with what its changer lacks.
+  PERFORM tally.check_held(p_actor,
+    ARRAY(SELECT s.scope FROM unnest(wanted) AS s (scope) WHERE lasts_longer OR s.scope <> ALL (changed_key.scopes)),
+    CASE WHEN wanted_tier = changed_key.tier AND NOT lasts_longer THEN 'free' ELSE wanted_tier END);
   UPDATE tally.api_keys AS k SET
     name = CASE WHEN p_changes ? 'name' THEN p_changes ->> 'name' ELSE k.name END,
     tier = wanted_tier,
     rate_limit = CASE WHEN p_changes ? 'rate_limit' THEN (p_changes ->> 'rate_limit')::integer ELSE k.rate_limit END,
-    scopes = CASE WHEN p_changes ? 'scopes' THEN wanted ELSE k.scopes END,
+    scopes = wanted,
     expires_at = CASE WHEN p_changes ? 'expires_at' THEN (p_changes ->> 'expires_at')::timestamptz ELSE k.expires_at END,
     changed_by = p_actor, version = k.version + 1
   WHERE k.id = p_key_id;
@@ -634,7 +658,7 @@ DECLARE
   old_key tally.api_keys;
   new_key tally.api_keys;
 BEGIN
-  PERFORM tally.lock_owner((SELECT k.user_id FROM tally.api_keys AS k WHERE k.id = p_key_id));
+  PERFORM tally.lock_owner(tally.owner_of_key(p_key_id));
   old_key := tally.lock_keys(p_key_id, p_actor);
   IF old_key.revoked_at IS NOT NULL THEN
     PERFORM tally.refuse('TSI08', 'the API key was revoked, and there is no way back', jsonb_build_object('prefix', old_key.prefix));
@@ -670,8 +694,9 @@ DECLARE
 BEGIN
   IF p_key_id IS NOT NULL AND NOT EXISTS (SELECT FROM tally.api_keys AS k WHERE k.id = p_key_id) THEN
     PERFORM tally.refuse('TSI01', 'there is no such API key', '{"what": "api_key"}');
-  ELSIF p_key_id IS NULL AND NOT EXISTS (SELECT FROM tally.users AS u WHERE u.id = p_user_id) THEN
-    PERFORM tally.refuse('TSI01', 'there is no such user', '{"what": "user"}');
+  ELSIF p_key_id IS NULL THEN
+    -- Whoever makes a key of his holds this lock: it is committed and found here, or refused after.
+    PERFORM tally.lock_user(p_user_id);
   END IF;
   WITH held AS MATERIALIZED (
     SELECT k.id FROM tally.api_keys AS k
@@ -760,7 +785,7 @@ CREATE FUNCTION tally.gcra_interval(p_rate integer) RETURNS interval
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
   -- 60 s by rate - burst + 1, rounded up to the microsecond: then burst + (rate - burst) is the most of any 60 seconds.
-  SELECT (60000000 OPERATOR(pg_catalog.+) p_rate OPERATOR(pg_catalog.-) tally.gcra_burst(p_rate)) OPERATOR(pg_catalog./)
+  SELECT (60000000::pg_catalog.int8 OPERATOR(pg_catalog.+) p_rate OPERATOR(pg_catalog.-) tally.gcra_burst(p_rate)) OPERATOR(pg_catalog./)
     (p_rate OPERATOR(pg_catalog.-) tally.gcra_burst(p_rate) OPERATOR(pg_catalog.+) 1) OPERATOR(pg_catalog.*) '1 microsecond'::pg_catalog.interval
 $$;
 COMMENT ON FUNCTION tally.gcra_interval(integer) IS 'The pause between two requests of a bucket of a rate whose burst is spent.';
@@ -1007,7 +1032,8 @@ BEGIN
 
   -- A bucket that nobody asked for a day is full, and its day is flushed; one that is just now charged is skipped.
   DELETE FROM tally.rate_limits AS b WHERE b.bucket IN (
-    SELECT i.bucket FROM tally.rate_limits AS i WHERE i.seen_at < tally.clock() - interval '1 day' FOR UPDATE SKIP LOCKED);
+    SELECT i.bucket FROM tally.rate_limits AS i
+    WHERE i.seen_at < (SELECT tally.clock()) - interval '1 day' FOR UPDATE SKIP LOCKED);
   RETURN flushed_keys;
 END $$;
 COMMENT ON FUNCTION tally.flush_usage_v1() IS
@@ -1055,14 +1081,19 @@ AS $$
 DECLARE
   today CONSTANT date := (tally.clock() AT TIME ZONE 'UTC')::date;
   reset_key tally.api_keys;
+  used_at timestamptz;
 BEGIN
   -- Without a flush in between, which would put the old count back.
   PERFORM pg_advisory_xact_lock(1952541817, -22);
   reset_key := tally.lock_keys(p_key_id, p_actor);
-  UPDATE tally.api_keys AS k SET requests_today = 0, requests_day = today, changed_by = p_actor WHERE k.id = p_key_id;
   UPDATE tally.api_key_usage AS s SET requests = 0 WHERE s.key_id = p_key_id AND s.day = today;
   UPDATE tally.rate_limits AS b SET used = 0 WHERE b.bucket = 'u:' || reset_key.user_id || ':' || reset_key.tier AND b.day = today;
+  SELECT CASE WHEN b.used > 0 THEN date_trunc('minute', b.seen_at) END INTO used_at
+  FROM tally.rate_limits AS b WHERE b.bucket = 'k:' || p_key_id FOR NO KEY UPDATE;
   UPDATE tally.rate_limits AS b SET used = 0 WHERE b.bucket = 'k:' || p_key_id AND b.day = today;
+  -- That it was used stays known: such a key is not deleted.
+  UPDATE tally.api_keys AS k SET requests_today = 0, requests_day = today, last_used = greatest(k.last_used, used_at), changed_by = p_actor
+  WHERE k.id = p_key_id;
 END $$;
 COMMENT ON FUNCTION tally.reset_daily_count_v1(uuid, text) IS 'Gives a key and its owner''s bucket today''s quota anew.';
 
@@ -1104,7 +1135,7 @@ REVOKE EXECUTE ON FUNCTION
   tally.check_held(text, text[], text), tally.lock_owner(text), tally.check_key_count(text),
   tally.announce_key(text, tally.api_keys, text),
   tally.create_api_key_v1(text, bytea, text, text, text[], text, integer, timestamptz, text, text, text, text),
-  tally.lock_keys(uuid, text), tally.update_api_key_v1(uuid, integer, jsonb, text),
+  tally.owner_of_key(uuid), tally.lock_keys(uuid, text), tally.update_api_key_v1(uuid, integer, jsonb, text),
   tally.rotate_api_key_v1(uuid, bytea, text, interval, text), tally.revoke_api_keys_v1(text, uuid, text, text),
   tally.set_tier_limits_v1(text, integer, integer, text), tally.delete_user_v1(text, text), tally.erase_user_v1(text, text),
   tally.gcra_burst(integer), tally.gcra_interval(integer),

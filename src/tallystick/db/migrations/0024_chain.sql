@@ -458,9 +458,12 @@ INSERT INTO tally.status_transitions (table_name, column_name, from_status, to_s
   ('blockchain_transactions', 'state', 'queued', 'failed', 'transaction_refuse_v1', 'the estimate reverts; no nonce is spent'),
   ('blockchain_transactions', 'state', 'queued', 'cancelled', 'transaction_cancel_v1', 'an operator, before signing'),
   ('blockchain_transactions', 'state', 'signed', 'broadcast', 'transaction_broadcast_v1', 'a node took the bytes, or says "already known"'),
-  ('blockchain_transactions', 'state', 'signed', 'mined', 'transaction_include_v1', 'the receipt of one of its attempts is on the canonical chain'),
-  ('blockchain_transactions', 'state', 'broadcast', 'mined', 'transaction_include_v1', 'the receipt of one of its attempts is on the canonical chain'),
-  ('blockchain_transactions', 'state', 'dropped', 'mined', 'transaction_include_v1', 'the receipt of one of its attempts is on the canonical chain'),
+  ('blockchain_transactions', 'state', 'signed', 'mined', 'transaction_include_v1',
+   'the receipt of one of its attempts is on the canonical chain'),
+  ('blockchain_transactions', 'state', 'broadcast', 'mined', 'transaction_include_v1',
+   'the receipt of one of its attempts is on the canonical chain'),
+  ('blockchain_transactions', 'state', 'dropped', 'mined', 'transaction_include_v1',
+   'the receipt of one of its attempts is on the canonical chain'),
   ('blockchain_transactions', 'state', 'mined', 'confirmed', 'transaction_confirm_v1', 'depth >= confirmations'),
   ('blockchain_transactions', 'state', 'mined', 'broadcast', 'transaction_roll_back_v1', 'its block left the canonical chain'),
   ('blockchain_transactions', 'state', 'confirmed', 'broadcast', 'transaction_roll_back_v1', 'its block left the canonical chain'),
@@ -894,10 +897,12 @@ WITH included AS (
   SELECT a.transaction_id, a.chain_id, count(*) AS counted, min(a.attempt) AS first, max(a.attempt) AS last
   FROM tally.blockchain_transaction_attempts AS a GROUP BY a.transaction_id, a.chain_id
 )
-SELECT 'included_block_is_canonical' AS law, format('transaction %s is %s in block %s, which is not on the chain', i.id, i.state, i.block_hash) AS detail
+SELECT 'included_block_is_canonical' AS law,
+  format('transaction %s is %s in block %s, which is not on the chain', i.id, i.state, i.block_hash) AS detail
 FROM included AS i WHERE NOT i.is_canonical
 UNION ALL
-SELECT 'included_block_has_its_number', format('transaction %s stands in block %s, which is number %s and not %s', i.id, i.block_hash, i.true_number, i.block_number)
+SELECT 'included_block_has_its_number',
+  format('transaction %s stands in block %s, which is number %s and not %s', i.id, i.block_hash, i.true_number, i.block_number)
 FROM included AS i WHERE i.true_number <> i.block_number
 UNION ALL
 SELECT 'included_block_is_scanned', format('transaction %s stands in block %s, and the watcher is at %s', i.id, i.block_number, i.scanned_block)
@@ -906,14 +911,16 @@ UNION ALL
 SELECT 'final_is_below_finality', format('transaction %s is %s in block %s, and only %s is final', i.id, i.state, i.block_number, i.finalized_block)
 FROM included AS i WHERE i.is_final AND i.block_number > coalesce(i.finalized_block, -1)
 UNION ALL
-SELECT 'outcome_is_of_the_receipt', format('transaction %s is %s, with receipt status %s of an attempt of kind %s', i.id, i.state, i.receipt_status, i.attempt_kind)
+SELECT 'outcome_is_of_the_receipt',
+  format('transaction %s is %s, with receipt status %s of an attempt of kind %s', i.id, i.state, i.receipt_status, i.attempt_kind)
 FROM included AS i
 WHERE i.is_final AND i.state <> CASE WHEN i.attempt_kind = 'cancel' THEN 'cancelled' WHEN i.receipt_status = 0 THEN 'failed' ELSE 'finalized' END
 UNION ALL
 SELECT 'price_is_of_the_coin', format('transaction %s is priced by snapshot %s, which is of %s', i.id, i.price_id, i.symbol)
 FROM included AS i WHERE i.symbol IS DISTINCT FROM i.native_symbol
 UNION ALL
-SELECT 'cost_is_fee_at_price', format('transaction %s cost %s USD, but %s wei at %s are %s', i.id, i.cost_usd, i.fee_wei, i.usd, tally.cost_usd(i.fee_wei, i.usd))
+SELECT 'cost_is_fee_at_price',
+  format('transaction %s cost %s USD, but %s wei at %s are %s', i.id, i.cost_usd, i.fee_wei, i.usd, tally.cost_usd(i.fee_wei, i.usd))
 FROM included AS i WHERE i.cost_usd <> tally.cost_usd(i.fee_wei, i.usd)
 UNION ALL
 SELECT 'digest_is_of_the_intent', format('transaction %s has a digest that is not of its intent', b.id)
@@ -939,12 +946,14 @@ UNION ALL
 SELECT 'attempts_count_from_one', format('transaction %s has %s attempts, numbered %s to %s', a.transaction_id, a.counted, a.first, a.last)
 FROM attempts AS a WHERE a.first <> 1 OR a.last <> a.counted
 UNION ALL
-SELECT 'attempt_is_of_its_transaction', format('attempt %s is of transaction %s, which is observed, of another network or not there', a.transaction_hash, a.transaction_id)
+SELECT 'attempt_is_of_its_transaction',
+  format('attempt %s is of transaction %s, which is observed, of another network or not there', a.transaction_hash, a.transaction_id)
 FROM tally.blockchain_transaction_attempts AS a
 LEFT JOIN tally.blockchain_transactions AS b ON b.id = a.transaction_id
 WHERE b.id IS NULL OR b.chain_id <> a.chain_id OR b.origin <> 'managed'
 UNION ALL
-SELECT 'hash_serves_once', format('transaction %s is observed under %s, which is an attempt of transaction %s', b.id, b.transaction_hash, a.transaction_id)
+SELECT 'hash_serves_once',
+  format('transaction %s is observed under %s, which is an attempt of transaction %s', b.id, b.transaction_hash, a.transaction_id)
 FROM tally.blockchain_transactions AS b
 INNER JOIN tally.blockchain_transaction_attempts AS a ON a.chain_id = b.chain_id AND a.transaction_hash = b.transaction_hash
 WHERE a.transaction_id <> b.id
@@ -955,16 +964,19 @@ FROM tally.contract_events AS e
 LEFT JOIN tally.chain_blocks AS k ON k.chain_id = e.chain_id AND k.block_hash = e.block_hash
 WHERE (e.state <> 'orphaned') <> coalesce(k.is_canonical, false)
 UNION ALL
-SELECT 'event_block_has_its_number', format('event %s of block %s names number %s, the block is %s', e.log_index, e.block_hash, e.block_number, k.block_number)
+SELECT 'event_block_has_its_number',
+  format('event %s of block %s names number %s, the block is %s', e.log_index, e.block_hash, e.block_number, k.block_number)
 FROM tally.contract_events AS e
 INNER JOIN tally.chain_blocks AS k ON k.chain_id = e.chain_id AND k.block_hash = e.block_hash
 WHERE k.block_number <> e.block_number
 UNION ALL
-SELECT 'event_finality_is_its_blocks', format('event %s of block %s is %s in number %s, and %s is final', e.log_index, e.block_hash, e.state, e.block_number, n.finalized_block)
+SELECT 'event_finality_is_its_blocks',
+  format('event %s of block %s is %s in number %s, and %s is final', e.log_index, e.block_hash, e.state, e.block_number, n.finalized_block)
 FROM tally.contract_events AS e INNER JOIN tally.networks AS n ON n.chain_id = e.chain_id
 WHERE e.state <> 'orphaned' AND (e.state = 'final') <> (e.block_number <= coalesce(n.finalized_block, -1))
 UNION ALL
-SELECT 'event_is_of_its_network', format('event %s of block %s is of contract %s, which is not on network %s', e.log_index, e.block_hash, e.contract_id, e.chain_id)
+SELECT 'event_is_of_its_network',
+  format('event %s of block %s is of contract %s, which is not on network %s', e.log_index, e.block_hash, e.contract_id, e.chain_id)
 FROM tally.contract_events AS e
 LEFT JOIN tally.contract_deployments AS d ON d.id = e.contract_id
 WHERE d.chain_id IS DISTINCT FROM e.chain_id
@@ -974,7 +986,8 @@ FROM tally.chain_blocks AS k
 INNER JOIN tally.chain_blocks AS before ON before.chain_id = k.chain_id AND before.block_number = k.block_number - 1 AND before.is_canonical
 WHERE k.is_canonical AND k.parent_hash <> before.block_hash
 UNION ALL
-SELECT 'position_is_on_the_chain', format('network %s is scanned up to block %s (%s), which is not on the chain', n.chain_id, n.scanned_block, n.scanned_hash)
+SELECT 'position_is_on_the_chain',
+  format('network %s is scanned up to block %s (%s), which is not on the chain', n.chain_id, n.scanned_block, n.scanned_hash)
 FROM tally.networks AS n
 WHERE n.scanned_block IS NOT NULL
   AND NOT EXISTS (SELECT FROM tally.chain_blocks AS k

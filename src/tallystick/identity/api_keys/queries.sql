@@ -77,11 +77,13 @@ DELETE FROM tally.api_keys AS k WHERE k.id = %(key_id)s;
 
 -- name: delete_expired
 -- Deletes keys that expired before a time and were never used.
-DELETE FROM tally.api_keys AS k
-WHERE k.expires_at < least(%(before)s, tally.clock()) AND k.last_used IS NULL AND k.requests_today = 0
-  AND NOT EXISTS (SELECT FROM tally.api_key_usage AS s WHERE s.key_id = k.id)
-  AND NOT EXISTS (SELECT FROM tally.api_keys AS n WHERE n.rotated_from = k.id)
-  AND NOT EXISTS (SELECT FROM tally.rate_limits AS b WHERE b.bucket = 'k:' || k.id AND (b.used > 0 OR b.previous_used > 0));
+DELETE FROM tally.api_keys AS d WHERE d.id IN (
+  SELECT k.id FROM tally.api_keys AS k
+  WHERE k.expires_at < least(%(before)s, (SELECT tally.clock())) AND k.last_used IS NULL AND k.requests_today = 0
+    AND NOT EXISTS (SELECT FROM tally.api_key_usage AS s WHERE s.key_id = k.id)
+    AND NOT EXISTS (SELECT FROM tally.api_keys AS n WHERE n.rotated_from = k.id)
+    AND NOT EXISTS (SELECT FROM tally.rate_limits AS b WHERE b.bucket = 'k:' || k.id AND (b.used > 0 OR b.previous_used > 0))
+  ORDER BY k.id FOR UPDATE OF k);
 
 -- name: touch_key
 -- Notes that a key was used now, to the minute.
@@ -124,4 +126,4 @@ SELECT t.tier, t.rate_limit, t.daily_quota, t.changed_by FROM tally.api_tiers AS
 -- name: count_by_tier
 -- How many active keys each tier has.
 SELECT k.tier, count(*) FROM tally.api_keys AS k
-WHERE k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > tally.clock()) GROUP BY k.tier ORDER BY k.tier;
+WHERE k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > (SELECT tally.clock())) GROUP BY k.tier ORDER BY k.tier;

@@ -37,6 +37,7 @@ from tallystick.identity.human_proofs.proof import (
 )
 from tallystick.identity.inputs import parse_id
 from tallystick.identity.paging import DEFAULT_LIMIT, Page, begin_at, check_limit, page_of
+from tallystick.identity.subjects import USERS, user_subject
 from tallystick.identity.verifiers import (
     NO_VERIFIERS,
     ChainFacts,
@@ -203,6 +204,8 @@ class HumanProofRepository:
         )
         if decided.refusal is not None:
             return ProofRefused(decided.refusal, decided.attempts_left)
+        # His risk was lowered.
+        self.tx.changed(USERS, user_subject(challenge.user_id))
         assert decided.proof_id is not None, "what is not refused is a proof"
         return self.get_by_id(decided.proof_id)
 
