@@ -75,6 +75,17 @@ def test_a_paused_replica_hides_nothing_from_its_writer(database, pair):
             standby.execute("SELECT pg_wal_replay_resume()")
 
 
+def test_a_busy_replica_is_not_given_up(pair):
+    """Where every connection to the replica is lent, the next reader is on the primary at once."""
+    with Database(pair[0], replica_url=pair[1], pool_size=1) as database:
+        with database.reader() as one:
+            assert one.value(IS_STANDBY) is True
+            with database.reader() as other:
+                assert other.value(IS_STANDBY) is False
+        with database.reader() as tx:
+            assert tx.value(IS_STANDBY) is True
+
+
 def test_without_a_replica_a_reader_is_on_the_primary(pair):
     """Where there is no replica everything is read on the primary, and there is no position."""
     with Database(pair[0]) as database:

@@ -173,10 +173,14 @@ def test_a_lock_that_does_not_come_is_to_be_tried_again(server: Running) -> None
         alter = sql.SQL("ALTER DATABASE {} SET lock_timeout = '50ms'").format(database)
         holder.execute(alter)
         holder.commit()
-        # The server's first connection to write with: it has the setting.
         user = holder.execute("INSERT INTO tally.users DEFAULT VALUES RETURNING id").fetchone()
         assert user is not None
         holder.commit()
+        # Connections that the server makes anew have the setting.
+        holder.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name = 'tallystick'"
+        )
         holder.execute("SELECT FROM tally.users WHERE id = %s FOR UPDATE", user)
         path = f"/api/v1/users/{user[0]}/blacklist"
         refused = server.operator.post(path, json={"reason": "why"})

@@ -76,7 +76,11 @@ class Replica:
                 # Here, where the primary can still be asked, shows what died while it was idle.
                 connection.execute(BEGIN)
                 return connection
-        except (PoolTimeout, psycopg.Error):
+        except PoolTimeout:
+            # All are lent: then the primary takes one more. None was ever made: it is away.
+            if not self._pool.get_stats().get("pool_size"):
+                self._rests_until = time.monotonic() + REST_SECONDS
+        except psycopg.Error:
             self._rests_until = time.monotonic() + REST_SECONDS
         if connection is not None:
             self.take_back(connection)

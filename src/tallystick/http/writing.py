@@ -17,6 +17,7 @@ import msgspec
 from litestar import Response
 
 from tallystick.db import Database, Transaction
+from tallystick.db.errors import DatabaseUnavailableError
 from tallystick.errors import Error
 from tallystick.http.problems import MEDIA_TYPE, problem_of
 from tallystick.http.reading import POSITION
@@ -94,7 +95,11 @@ class Writing:
 
     def _position(self) -> dict[str, str]:
         """Return the header with which a later read on a replica sees this write."""
-        position = self.database.written_position()
+        try:
+            position = self.database.written_position()
+        except DatabaseUnavailableError:
+            # What was written is written: its answer must not say otherwise.
+            return {}
         return {} if position is None else {POSITION: position}
 
 
