@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -11,6 +12,7 @@ import httpx
 import pytest
 import structlog
 
+from tallystick.http.streams import MAX_STREAMS
 from tallystick.identity import APIKeyRepository, UserRepository
 from tallystick.outbox import emit
 from tallystick.outbox.numbering import numbering_session
@@ -219,6 +221,34 @@ def test_a_stream_ends_with_its_key(server: Running, end: str) -> None:
         else:
             got += [json.loads(frame["data"])["key"] for frame in found]
     assert got == (["before", "own"] if end == "narrowed" else ["before"])
+
+
+def test_a_user_has_so_many_streams_at_once(server: Running) -> None:
+    """One more stream than a user may have is 429, and one that ends makes room, for his keys."""
+    database = server.services.database
+    user = make_user(database)
+    keys = [issue(database, user).headers for _ in range(2)]
+    put(server, "before")
+    where = f"{server.url}/api/v1/events"
+    with contextlib.ExitStack() as streams:
+        for number in range(MAX_STREAMS):
+            opened = httpx.stream("GET", where, headers=keys[number % 2], timeout=30)
+            assert next(streams.enter_context(opened).iter_lines()) == ": open"
+        refused = httpx.get(where, headers=keys[0])
+        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_streams")
+        listed = httpx.get(where, headers={**keys[0], "Accept": "application/json"})
+        assert listed.status_code == 200
+        other = issue(database, make_user(database)).headers
+        with httpx.stream("GET", where, headers=other, timeout=30) as another:
+            assert another.status_code == 200
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with httpx.stream("GET", where, headers=keys[0], timeout=30) as again:
+            if again.status_code == 200:
+                return
+        # That its reader left the server hears when it writes next.
+        put(server, "wake")
+    pytest.fail("a stream that ended makes no room")
 
 
 @pytest.mark.parametrize("path", ["/logs/none/size", "/logs/none/checkpoint"])

@@ -69,6 +69,7 @@ from tallystick.http.routes import (
 from tallystick.http.scopes import FREE, NEEDS
 from tallystick.http.services import Services
 from tallystick.http.static import StaticTree
+from tallystick.http.streams import Streams
 from tallystick.http.writing import IDEMPOTENCY_KEY, Writing
 from tallystick.identity.idempotency import Claim, request_digest
 from tallystick.publish import PublishedHead
@@ -84,6 +85,7 @@ ABSENT: Final = FREE
 PROVIDED: Final = (
     "services",
     "jobs",
+    "streams",
     "last_health",
     "api_document",
     "head",
@@ -163,6 +165,7 @@ def make_api(services: Services) -> Litestar:
     """Return the routes of the framework, each with its need."""
     last_health = operations.LastHealth()
     jobs = Jobs()
+    streams = Streams()
 
     @asynccontextmanager
     async def run(_app: Litestar) -> AsyncIterator[None]:
@@ -183,6 +186,7 @@ def make_api(services: Services) -> Litestar:
         dependencies={
             "services": Provide(lambda: services, sync_to_thread=False),
             "jobs": Provide(lambda: jobs, sync_to_thread=False),
+            "streams": Provide(lambda: streams, sync_to_thread=False),
             "last_health": Provide(lambda: last_health, sync_to_thread=False),
             "api_document": Provide(api_document, sync_to_thread=True),
             "head": Provide(provide_head, sync_to_thread=False),

@@ -10,6 +10,7 @@ Errors of the HTTP room: what is wrong with a request before any slice is asked,
     ├── MethodNotAllowedError
     ├── BodyTooLargeError
     ├── BodyTooSlowError
+    ├── TooManyStreamsError      as many streams are open as one user has
     ├── JobNotFoundError
     ├── JobsBusyError            as many jobs run as this server takes
     └── JobStoppedError          the server ended before the job
@@ -66,6 +67,12 @@ class BodyTooSlowError(Error):
     """The body of the request was not whole in 10 s."""
 
     kind = Kind.INVALID
+
+
+class TooManyStreamsError(Error):
+    """As many streams of events are open as one user may have; close one first."""
+
+    kind = Kind.TOO_MANY
 
 
 class JobNotFoundError(Error):

@@ -90,4 +90,4 @@ class PagesHost:
 def make_pages(services: Services) -> ASGIApp:
     """Return the explorer as the API wants it."""
     host = PagesHost(services.authorizer)
-    return make_explorer(services.publisher, services.database, host)
+    return make_explorer(services.publisher, services.database, host, services.proof_rules)

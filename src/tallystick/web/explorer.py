@@ -24,6 +24,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from tallystick.db import Database
 from tallystick.errors import Error
+from tallystick.identity.human_proofs import NOTHING_ACCEPTED, HumanProofRules
 from tallystick.publish import Publisher
 from tallystick.web.access import Host, Visitor, cookie_of
 from tallystick.web.audits import audit_page
@@ -103,7 +104,12 @@ def is_page(scope: Mapping[str, Any]) -> bool:
     return prefers_html(headers.get(b"accept", b"").decode("latin-1"), by_default=False)
 
 
-def make_explorer(publisher: Publisher, database: Database, host: Host) -> Litestar:
+def make_explorer(
+    publisher: Publisher,
+    database: Database,
+    host: Host,
+    proof_rules: HumanProofRules = NOTHING_ACCEPTED,
+) -> Litestar:
     """Return the explorer over *publisher*, which the caller starts and stops, and *database*."""
 
     async def see_visitor(connection: ASGIConnection[Any, Any, Any, Any], _: object) -> None:
@@ -117,7 +123,7 @@ def make_explorer(publisher: Publisher, database: Database, host: Host) -> Lites
     return Litestar(
         route_handlers=[
             *routes_of_house(publisher),
-            *routes_of_people(database),
+            *routes_of_people(database, proof_rules),
             *routes_of_chain(database),
             *routes_of_logs(publisher),
             *routes_of_login(host),
@@ -161,7 +167,7 @@ def routes_of_house(publisher: Publisher) -> list[HTTPRouteHandler]:
     return [show_logs, show_witness, show_style]
 
 
-def routes_of_people(database: Database) -> list[HTTPRouteHandler]:
+def routes_of_people(database: Database, rules: HumanProofRules) -> list[HTTPRouteHandler]:
     """Return the pages of users, keys and human proofs."""
 
     @get("/users/{user_id:str}", sync_to_thread=True)
@@ -178,7 +184,8 @@ def routes_of_people(database: Database) -> list[HTTPRouteHandler]:
     @get("/human-proofs", sync_to_thread=True)
     def show_proofs(request: AnyRequest) -> Response[bytes]:
         asked, visitor = request.query_params, visitor_of(request)
-        page = proofs_page(database, visitor, user_id=asked.get("user"), after=asked.get("after"))
+        user_id, after = asked.get("user"), asked.get("after")
+        page = proofs_page(database, visitor, rules, user_id=user_id, after=after)
         return answer(request, "human_proofs.html", page)
 
     return [show_user, show_keys, show_proofs]

@@ -23,7 +23,7 @@ from tallystick.identity import (
     RiskEntry,
     UserRepository,
 )
-from tallystick.identity.human_proofs import HumanProof
+from tallystick.identity.human_proofs import HumanProof, HumanProofRules
 from tallystick.record import format_address
 from tallystick.web.access import Visitor
 from tallystick.web.growth import Growth, draw_growth
@@ -182,10 +182,17 @@ def keys_page(
 
 
 def proofs_page(
-    database: Database, visitor: Visitor, *, user_id: str | None, after: str | None
+    database: Database,
+    visitor: Visitor,
+    rules: HumanProofRules,
+    *,
+    user_id: str | None,
+    after: str | None,
 ) -> ProofsPage:
     """
     Return the human proofs of a user: of *user_id*, else of the visitor, else of nobody.
+
+    Whether they make him human, the operator's *rules* say.
 
     Raises:
         SignInNeededError, AccessDeniedError: The visitor may not see them.
@@ -197,7 +204,7 @@ def proofs_page(
         return ProofsPage(None, is_human=False, proofs=[], next=None)
     now = utc_now()
     with database.transaction(isolation="repeatable read", read_only=True) as tx:
-        proofs = HumanProofRepository(tx)
+        proofs = HumanProofRepository(tx, rules)
         UserRepository(tx).get_by_id(of, include_deleted=True)
         page = proofs.list_by_user(of, limit=LINES, after=after)
         is_human = proofs.has_valid(of)

@@ -193,7 +193,7 @@ def test_a_wallet_stands_by_what_it_proved_itself(bench):
     address, other = bench.wallets["alice"].address, wallet(5).address
 
     def standing(of):
-        return bench.database.run(lambda tx: wallet_standing(tx, of))
+        return bench.database.run(lambda tx: wallet_standing(tx, of, bench.rules))
 
     assert standing(address) == standing(other) == WalletStanding(valid=False)
     best = bench.prove()

@@ -14,7 +14,7 @@ INNER = {
     "lock_open_challenge",
     "lock_proof",
     "spend_attempt",
-    "claim_nullifier",
+    "claim_nullifiers",
     "announce_proof",
     "refuse_proof_step",
     "keep_decided_proof",
@@ -65,7 +65,7 @@ def test_readers_see_their_own_rows(bench, relation):
         "DELETE FROM tally.human_proofs",
         "UPDATE tally.human_proof_challenges SET attempts_left = 3",
         "SELECT tally.revoke_human_proof_v1(gen_random_uuid(), 'x', 'db:x')",
-        "SELECT tally.claim_nullifier('unsafe', NULL, 'alice')",
+        "SELECT tally.claim_nullifiers('alice', 'unsafe', NULL, NULL, false)",
     ],
 )
 def test_readers_change_nothing(bench, statement):

@@ -28,6 +28,7 @@ from tallystick.identity.errors import (
 )
 from tests.identity.people import (
     SYSTEM,
+    as_query,
     at_once,
     execute,
     fetch,
@@ -203,6 +204,36 @@ def test_a_flush_under_load_counts_each_request_once(database: Database) -> None
         database, "SELECT key_id, sum(requests)::int FROM tally.api_key_usage GROUP BY 1"
     )
     assert dict(counted) == {issued.key.id: 100 for issued in keys}
+
+
+def test_a_flush_that_waits_holds_nothing_behind(database: Database) -> None:
+    """A flush takes keys in their order: while it waits for one it holds none behind it."""
+    user = make_user(database)
+    issued = sorted((make_key(database, user) for _ in range(2)), key=lambda one: one.key.id)
+    for one in issued:
+        admit(database, one.secret)
+    first, last = (one.key.id for one in issued)
+    lock = "SELECT FROM tally.api_keys WHERE id = %(id)s FOR UPDATE NOWAIT"
+
+    def hold() -> None:
+        with database.transaction() as tx:
+            tx.execute(as_query(lock.replace("FOR", "FOR NO KEY")), {"id": first})
+            wait_for_a_blocked_session(database)
+            tx.execute(as_query(lock), {"id": last})
+
+    def wait() -> int:
+        while not is_locked(first):
+            time.sleep(0.01)
+        return flush(database)
+
+    def is_locked(key_id: object) -> bool:
+        try:
+            execute(database, lock, id=key_id)
+        except psycopg.errors.LockNotAvailable:
+            return True
+        return False
+
+    assert at_once(2, lambda which: wait() if which else hold()) == [None, 2]
 
 
 def test_a_risk_has_its_history(database: Database) -> None:

@@ -12,11 +12,11 @@ FROM tally.chain_accounts AS a JOIN tally.networks AS n ON n.chain_id = a.chain_
 WHERE a.chain_id = %(chain_id)s AND a.address = %(address)s;
 
 -- name: read_queued
--- The oldest intents of an account.
+-- The oldest intents of an account; none has a nonce, by which the index of what is queued is chosen.
 SELECT t.id, t.to_address, t.call_data, t.value_transferred
 FROM tally.blockchain_transactions AS t
 WHERE t.chain_id = %(chain_id)s AND t.from_address = %(address)s AND t.origin = 'managed' AND t.state = 'queued'
-ORDER BY t.id LIMIT %(limit)s;
+ORDER BY t.nonce, t.id LIMIT %(limit)s;
 
 -- name: read_unmined
 -- Transactions of an account that are signed and in no block, each with its newest attempt.

@@ -97,9 +97,12 @@ SELECT a.address FROM tally.chain_accounts AS a WHERE a.chain_id = %(chain_id)s:
 
 -- name: read_account
 -- An account's next nonce, since when the oldest of its intents waits for a block, and the unmined ones by nonce with all their hashes.
-SELECT a.next_nonce, (
+SELECT a.next_nonce, least((
+    SELECT t.submitted_at FROM tally.blockchain_transactions AS t
+    WHERE t.chain_id = a.chain_id AND t.from_address = a.address AND t.origin = 'managed' AND t.state = 'queued'
+    ORDER BY t.nonce, t.id LIMIT 1), (
     SELECT min(t.submitted_at) FROM tally.blockchain_transactions AS t
-    WHERE t.chain_id = a.chain_id AND t.from_address = a.address AND t.origin = 'managed' AND t.state IN ('queued', 'signed', 'broadcast')),
+    WHERE t.chain_id = a.chain_id AND t.from_address = a.address AND t.origin = 'managed' AND t.state IN ('signed', 'broadcast'))),
   ARRAY(
     SELECT jsonb_build_array(t.nonce, (
       SELECT jsonb_agg(k.transaction_hash ORDER BY k.attempt) FROM tally.blockchain_transaction_attempts AS k

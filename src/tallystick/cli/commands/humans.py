@@ -69,8 +69,9 @@ def status(
     wallet: Annotated[str, Parameter(help="Address of the wallet.")], /, *, place: Place = HERE
 ) -> None:
     """Show whether a wallet has a proof that counts now."""
+    rules = rules_of(place)
     with place.transaction(read_only=True) as tx:
-        standing = wallet_standing(tx, wallet)
+        standing = wallet_standing(tx, wallet, rules)
     show(standing, as_json=place.json)
 
 

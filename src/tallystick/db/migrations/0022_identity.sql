@@ -1001,19 +1001,7 @@ BEGIN
   IF NOT pg_try_advisory_xact_lock(1952541817, -22) THEN
     RETURN 0;
   END IF;
-  INSERT INTO tally.api_key_usage AS s (key_id, day, requests)
-  SELECT c.key_id, c.day, c.used
-  FROM (
-    SELECT substr(b.bucket, 3)::uuid AS key_id, d.day, d.used
-    FROM tally.rate_limits AS b CROSS JOIN LATERAL (VALUES (b.day, b.used), (b.previous_day, b.previous_used)) AS d (day, used)
-    WHERE starts_with(b.bucket, 'k:') AND d.used > 0
-  ) AS c
-  INNER JOIN tally.api_keys AS k ON k.id = c.key_id
-  LEFT JOIN tally.api_key_usage AS stored ON stored.key_id = c.key_id AND stored.day = c.day
-  WHERE c.used > coalesce(stored.requests, 0)
-  ORDER BY c.key_id, c.day
-  ON CONFLICT (key_id, day) DO UPDATE SET requests = greatest(s.requests, excluded.requests);
-
+  -- The keys first, in their order: a row of usage locks its key too, and who waits for one must hold none behind it.
   WITH counted AS MATERIALIZED (
     SELECT substr(b.bucket, 3)::uuid AS key_id, b.day, b.used, date_trunc('minute', b.seen_at) AS minute
     FROM tally.rate_limits AS b WHERE starts_with(b.bucket, 'k:') AND b.used > 0
@@ -1029,6 +1017,19 @@ BEGIN
     requests_day = h.day, last_used = greatest(k.last_used, h.minute)
   FROM held AS h WHERE k.id = h.id;
   GET DIAGNOSTICS flushed_keys = ROW_COUNT;
+
+  INSERT INTO tally.api_key_usage AS s (key_id, day, requests)
+  SELECT c.key_id, c.day, c.used
+  FROM (
+    SELECT substr(b.bucket, 3)::uuid AS key_id, d.day, d.used
+    FROM tally.rate_limits AS b CROSS JOIN LATERAL (VALUES (b.day, b.used), (b.previous_day, b.previous_used)) AS d (day, used)
+    WHERE starts_with(b.bucket, 'k:') AND d.used > 0
+  ) AS c
+  INNER JOIN tally.api_keys AS k ON k.id = c.key_id
+  LEFT JOIN tally.api_key_usage AS stored ON stored.key_id = c.key_id AND stored.day = c.day
+  WHERE c.used > coalesce(stored.requests, 0)
+  ORDER BY c.key_id, c.day
+  ON CONFLICT (key_id, day) DO UPDATE SET requests = greatest(s.requests, excluded.requests);
 
   -- A bucket that nobody asked for a day is full, and its day is flushed; one that is just now charged is skipped.
   DELETE FROM tally.rate_limits AS b WHERE b.bucket IN (

@@ -18,7 +18,7 @@ COMMENT ON DOMAIN tally.refusal_code IS 'Why a proof is none: wrong_signer, too_
 CREATE TABLE tally.human_proof_challenges (
   id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
   user_id text COLLATE "C" NOT NULL REFERENCES tally.users ON DELETE RESTRICT,
-  verifier tally.verifier_name NOT NULL,
+  verifier tally.verifier_name NOT NULL CONSTRAINT wallet_is_no_verifier CHECK (verifier <> 'wallet'),
   chain_id bigint NOT NULL CONSTRAINT chain_id_is_positive CHECK (chain_id > 0),
   nonce bytea NOT NULL UNIQUE CONSTRAINT nonce_has_32_bytes CHECK (octet_length(nonce) = 32),
   message text NOT NULL CONSTRAINT message_is_short CHECK (octet_length(message) BETWEEN 1 AND 16000),
@@ -54,7 +54,7 @@ CREATE TABLE tally.human_nullifiers (
   CONSTRAINT nullifier_is_one_users UNIQUE (verifier, nullifier, user_id)
 );
 SELECT tally.describe('tally.human_nullifiers', 'What stands for a wallet at a verifier, bound to its first user for ever.', '{
-  "verifier": "The verifier that it holds for.",
+  "verifier": "The verifier that it holds for; wallet: all of them and every chain, where the wallet''s own key signed.",
   "nullifier": "32 bytes that stand for the wallet and nothing else.",
   "user_id": "The first who proved with it, and the only one.",
   "first_at": "When he did."}');
@@ -75,7 +75,7 @@ CREATE TABLE tally.human_proofs (
   tx_hash tally.evm_hash,
   expires_at timestamptz NOT NULL,
   challenge_id uuid UNIQUE REFERENCES tally.human_proof_challenges ON DELETE RESTRICT,
-  verifier tally.verifier_name NOT NULL,
+  verifier tally.verifier_name NOT NULL CONSTRAINT wallet_is_no_verifier CHECK (verifier <> 'wallet'),
   verifier_version integer NOT NULL CONSTRAINT verifier_version_counts_from_one CHECK (verifier_version >= 1),
   assurance smallint CONSTRAINT assurance_is_1_to_3 CHECK (assurance BETWEEN 1 AND 3),
   score numeric(4, 3) CONSTRAINT score_is_0_to_1 CHECK (score BETWEEN 0 AND 1),
@@ -279,21 +279,37 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION tally.refuse_challenge_v1(uuid, bytea) IS 'Counts a refused attempt and returns how many are left; at 0 the challenge has failed.';
 
-CREATE FUNCTION tally.claim_nullifier(p_verifier text, p_nullifier bytea, p_user_id text) RETURNS boolean
+CREATE FUNCTION tally.claim_nullifiers(
+  p_user_id text, p_verifier text, p_nullifier bytea, p_wallet_nullifier bytea, p_signed_by_key boolean
+) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog
 AS $$
+DECLARE
+  every_verifier CONSTANT text := 'wallet';
 BEGIN
-  IF p_nullifier IS NULL THEN
-    RETURN true;
-  END IF;
   -- Waits for whoever is claiming the same one; what he committed, the next statement sees.
-  INSERT INTO tally.human_nullifiers (verifier, nullifier, user_id) VALUES (p_verifier, p_nullifier, p_user_id)
+  INSERT INTO tally.human_nullifiers (verifier, nullifier, user_id)
+  SELECT c.verifier, c.nullifier, p_user_id
+  FROM (VALUES
+    (p_verifier, p_nullifier), (every_verifier, CASE WHEN p_signed_by_key THEN p_wallet_nullifier END)) AS c (verifier, nullifier)
+  WHERE c.nullifier IS NOT NULL
+  ORDER BY c.verifier COLLATE "C", c.nullifier
   ON CONFLICT (verifier, nullifier) DO NOTHING;
-  RETURN EXISTS (
+  -- Another user's key is looked for whoever signs: a key may lend its wallet a contract's code, on one chain or on all.
+  IF EXISTS (
     SELECT FROM tally.human_nullifiers AS n
-    WHERE n.verifier = p_verifier AND n.nullifier = p_nullifier AND n.user_id = p_user_id);
+    WHERE (n.verifier, n.nullifier) IN ((p_verifier, p_nullifier), (every_verifier, p_wallet_nullifier)) AND n.user_id <> p_user_id
+  ) THEN
+    -- Raised, so that the end of this block gives back whichever of the two was free.
+    PERFORM tally.refuse('TSI02', 'the wallet belongs to a proof of another user',
+      jsonb_build_object('constraint', 'human_nullifiers_pkey'));
+  END IF;
+  RETURN true;
+EXCEPTION WHEN SQLSTATE 'TSI02' THEN
+  RETURN false;
 END $$;
-COMMENT ON FUNCTION tally.claim_nullifier(text, bytea, text) IS 'Binds a nullifier to its first user; false where that was another.';
+COMMENT ON FUNCTION tally.claim_nullifiers(text, text, bytea, bytea, boolean) IS
+  'Binds a verifier''s nullifier, and a wallet whose own key signed, to their first user; false, and neither, where one is another''s.';
 
 CREATE FUNCTION tally.announce_proof(p_proof_id uuid, p_topic text) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog
@@ -308,8 +324,8 @@ COMMENT ON FUNCTION tally.announce_proof(uuid, text) IS 'Writes the event of a p
 
 CREATE FUNCTION tally.verify_challenge_v1(
   p_challenge_id uuid, p_verifier text, p_verifier_version integer, p_assurance smallint, p_score numeric, p_validity interval,
-  p_wallet tally.evm_address, p_nullifier bytea, p_verifier_address tally.evm_address, p_tx_hash tally.evm_hash, p_proof_hash bytea,
-  p_proof_data jsonb,
+  p_wallet tally.evm_address, p_nullifier bytea, p_wallet_nullifier bytea, p_signed_by_key boolean,
+  p_verifier_address tally.evm_address, p_tx_hash tally.evm_hash, p_proof_hash bytea, p_proof_data jsonb,
   OUT proof_id uuid, OUT refusal text, OUT attempts_left smallint
 )
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog
@@ -327,7 +343,8 @@ BEGIN
     WHEN p_wallet IS NOT NULL
       AND p_wallet IS DISTINCT FROM (SELECT u.wallet_address FROM tally.users AS u WHERE u.id = challenge.user_id)
       THEN 'wrong_message'
-    WHEN NOT tally.claim_nullifier(p_verifier, p_nullifier, challenge.user_id) THEN 'nullifier_taken'
+    WHEN NOT tally.claim_nullifiers(challenge.user_id, p_verifier, p_nullifier, p_wallet_nullifier, p_signed_by_key)
+      THEN 'nullifier_taken'
   END;
   IF refusal IS NOT NULL THEN
     attempts_left := tally.spend_attempt(challenge);
@@ -347,8 +364,9 @@ BEGIN
   PERFORM tally.announce_proof(proof_id, 'identity.proof.verified');
 END $$;
 COMMENT ON FUNCTION tally.verify_challenge_v1(
-  uuid, text, integer, smallint, numeric, interval, tally.evm_address, bytea, tally.evm_address, tally.evm_hash, bytea, jsonb) IS
-  'Makes proof, verified challenge, lowered risk and event at once; where the wallet is not the user''s, counts a refused attempt.';
+  uuid, text, integer, smallint, numeric, interval, tally.evm_address, bytea, bytea, boolean, tally.evm_address, tally.evm_hash,
+    bytea, jsonb) IS
+  'Makes proof, verified challenge, lowered risk and event at once; where the wallet is not the user''s or was another''s, counts a refused attempt.';
 
 -- Proofs: operations -----------------------------------------------------------------------------
 
@@ -426,7 +444,7 @@ BEGIN
     PERFORM tally.refuse('TSI01', 'there is no such proof', jsonb_build_object('what', 'proof', 'proof_id', p_id));
   END IF;
   PERFORM tally.lock_prover(proof.user_id);
-  IF NOT tally.claim_nullifier(proof.verifier, p_nullifier, proof.user_id) THEN
+  IF NOT tally.claim_nullifiers(proof.user_id, proof.verifier, p_nullifier, NULL, false) THEN
     PERFORM tally.refuse('TSI02', 'the wallet belongs to a proof of another user',
       jsonb_build_object('constraint', 'human_nullifiers_pkey'));
   END IF;
@@ -540,10 +558,11 @@ REVOKE EXECUTE ON FUNCTION
   tally.lock_open_challenge(uuid, bytea),
   tally.spend_attempt(tally.human_proof_challenges),
   tally.refuse_challenge_v1(uuid, bytea),
-  tally.claim_nullifier(text, bytea, text),
+  tally.claim_nullifiers(text, text, bytea, bytea, boolean),
   tally.announce_proof(uuid, text),
   tally.verify_challenge_v1(
-    uuid, text, integer, smallint, numeric, interval, tally.evm_address, bytea, tally.evm_address, tally.evm_hash, bytea, jsonb),
+    uuid, text, integer, smallint, numeric, interval, tally.evm_address, bytea, bytea, boolean, tally.evm_address, tally.evm_hash,
+    bytea, jsonb),
   tally.lock_proof(uuid),
   tally.refuse_proof_step(text, text),
   tally.create_human_proof_v1(text, bytea, jsonb, text, integer, bigint, interval),
@@ -558,7 +577,8 @@ GRANT EXECUTE ON FUNCTION
   tally.issue_challenge_v1(uuid, text, tally.evm_address, text, bigint, bytea, text, timestamptz, timestamptz),
   tally.refuse_challenge_v1(uuid, bytea),
   tally.verify_challenge_v1(
-    uuid, text, integer, smallint, numeric, interval, tally.evm_address, bytea, tally.evm_address, tally.evm_hash, bytea, jsonb),
+    uuid, text, integer, smallint, numeric, interval, tally.evm_address, bytea, bytea, boolean, tally.evm_address, tally.evm_hash,
+    bytea, jsonb),
   tally.create_human_proof_v1(text, bytea, jsonb, text, integer, bigint, interval),
   tally.update_human_proof_v1(uuid, jsonb),
   tally.mark_human_proof_verified_v1(uuid, numeric, smallint, bytea, tally.evm_address, tally.evm_hash),

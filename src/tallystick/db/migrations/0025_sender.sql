@@ -163,9 +163,12 @@ END $$;
 COMMENT ON FUNCTION tally.account_catch_up_v1(bigint, text, bigint) IS
   'Raises an account''s next nonce to the one that is final on the chain; true where it was below.';
 
--- The sender reads an account's own open transactions at each of its rounds.
-CREATE INDEX blockchain_transactions_of_account ON tally.blockchain_transactions (chain_id, from_address, id)
-  WHERE origin = 'managed' AND state IN ('queued', 'signed', 'broadcast');
+-- The sender reads both at each of its rounds: a backlog of intents must not stand between it and what it has signed. What is queued
+-- has no nonce. It stands in the order all the same, so that no plan walks the whole history by id to find the oldest of a backlog.
+CREATE INDEX blockchain_transactions_queued ON tally.blockchain_transactions (chain_id, from_address, nonce, id)
+  WHERE origin = 'managed' AND state = 'queued';
+CREATE INDEX blockchain_transactions_unmined ON tally.blockchain_transactions (chain_id, from_address, nonce)
+  WHERE origin = 'managed' AND state IN ('signed', 'broadcast');
 
 REVOKE EXECUTE ON FUNCTION
   tally.transaction_sign_v1(bigint, text, bigint, bigint[], bytea[], text[], numeric[], numeric[], bigint[]),

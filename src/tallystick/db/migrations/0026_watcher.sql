@@ -14,6 +14,12 @@ SELECT tally.describe('tally.contracts_followed', 'How far the past of each cont
   "joined_at": "When its past was read in full; from then on each block is recorded with its events.",
   "created_at": "When it was first looked at."}');
 
+-- The watcher reads both at each look, whatever backlog is queued and whatever history is final.
+CREATE INDEX blockchain_transactions_awaited ON tally.blockchain_transactions (chain_id, id)
+  WHERE state IN ('signed', 'broadcast', 'dropped');
+CREATE INDEX blockchain_transactions_unsettled ON tally.blockchain_transactions (chain_id, block_number)
+  WHERE state IN ('mined', 'confirmed');
+
 -- Transitions of transactions, each for all rows of one network at once ---------------------------------------------
 
 CREATE FUNCTION tally.transaction_include_v1(p_chain_id bigint, p_inclusions jsonb)

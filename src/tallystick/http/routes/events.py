@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 from litestar import Response, get
 from litestar.concurrency import sync_to_thread
+from litestar.di import NamedDependency
 from litestar.response import Stream
 
 from tallystick.chain.topics import CHAIN_TOPICS
@@ -31,6 +32,7 @@ from tallystick.http.parameters import (
 )
 from tallystick.http.routes.trees import json_response
 from tallystick.http.services import Services
+from tallystick.http.streams import Streams
 from tallystick.identity import TOPICS as IDENTITY_TOPICS
 from tallystick.identity import check_admitted
 from tallystick.identity.errors import IdentityError
@@ -74,6 +76,7 @@ def get_events(
     request: AnyRequest,
     services: Served,
     principal: Caller,
+    streams: NamedDependency[Streams],
     topic: Texts = None,
     key: Text = None,
     user_id: Text = None,
@@ -103,12 +106,13 @@ def get_events(
         page = read(behind, check_limit(limit))
         items = [event_item(event) for event in page.events]
         return json_response(Page(items=items, next=format_cursor(page.through)))
+    streams.check(asking)
     last = request.headers.get(LAST_EVENT_ID)
     start = None if last is None else Position(parse_number(last, name="Last-Event-ID"))
     # The first look is taken before the answer begins, so that a refusal is a problem.
     first = read(services.notifier.newest if start is None else start, STREAM_PAGE)
     return Stream(
-        stream_events(services, read, first),
+        streams.counted(asking, stream_events(services, read, first)),
         media_type=EVENT_STREAM,
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )

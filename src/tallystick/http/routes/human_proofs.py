@@ -208,7 +208,7 @@ def get_wallet_status(services: Served, wallet: FromPath[str]) -> WalletStatus:
     """Whether a wallet has proved something that counts now, and no more than that."""
     # On the primary: others decide by it.
     with services.database.transaction(read_only=True) as tx:
-        standing = wallet_standing(tx, wallet)
+        standing = wallet_standing(tx, wallet, services.proof_rules)
     until = optional_time(standing.expires_at)
     return WalletStatus(standing.valid, standing.assurance, until)
 

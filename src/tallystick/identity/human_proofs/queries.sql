@@ -25,8 +25,9 @@ SELECT v.proof_id, v.refusal, v.attempts_left
 FROM tally.verify_challenge_v1(
   p_challenge_id => %(challenge_id)s, p_verifier => %(verifier)s, p_verifier_version => %(verifier_version)s,
   p_assurance => %(assurance)s::smallint, p_score => %(score)s, p_validity => %(validity)s, p_wallet => %(wallet)s,
-  p_nullifier => %(nullifier)s, p_verifier_address => %(verifier_address)s, p_tx_hash => %(tx_hash)s,
-  p_proof_hash => %(proof_hash)s, p_proof_data => %(proof_data)s) AS v;
+  p_nullifier => %(nullifier)s, p_wallet_nullifier => %(wallet_nullifier)s, p_signed_by_key => %(signed_by_key)s,
+  p_verifier_address => %(verifier_address)s, p_tx_hash => %(tx_hash)s, p_proof_hash => %(proof_hash)s,
+  p_proof_data => %(proof_data)s) AS v;
 
 -- name: refuse_challenge
 -- Counts a refused attempt and returns how many are left.
@@ -98,15 +99,17 @@ SELECT tally.delete_human_proof_v1(p_id => %(proof_id)s);
 SELECT tally.delete_expired_human_proofs_v1(p_before => %(before)s, p_limit => %(most)s);
 
 -- name: has_valid
--- Whether a user has a proof of this assurance that counts now.
+-- Whether a user has a proof of this assurance, by one of these verifiers, that counts now.
 SELECT EXISTS (
-  SELECT FROM tally.v_valid_human_proofs AS p WHERE p.user_id = %(user_id)s AND p.assurance >= %(min_assurance)s);
+  SELECT FROM tally.v_valid_human_proofs AS p
+  WHERE p.user_id = %(user_id)s AND p.assurance >= %(min_assurance)s AND p.verifier = ANY(%(verifiers)s::text[]));
 
 -- name: wallet_standing
--- The best proof that counts now for a wallet: one that was about another wallet of its user does not.
+-- The best proof by one of these verifiers that counts now for a wallet: one about another wallet of its user does not.
 SELECT true, p.assurance, p.expires_at
 FROM tally.v_valid_human_proofs AS p INNER JOIN tally.users AS u ON u.id = p.user_id
-WHERE u.wallet_address = %(wallet)s AND coalesce(p.proof_data ->> 'wallet', u.wallet_address) = u.wallet_address
+WHERE u.wallet_address = %(wallet)s AND p.verifier = ANY(%(verifiers)s::text[])
+  AND coalesce(p.proof_data ->> 'wallet', u.wallet_address) = u.wallet_address
 ORDER BY p.assurance DESC, p.expires_at DESC LIMIT 1;
 
 -- name: count_proofs

@@ -197,6 +197,8 @@ class HumanProofRepository:
             score=verdict.score,
             wallet=verdict.wallet,
             nullifier=verdict.nullifier,
+            wallet_nullifier=verdict.wallet_nullifier,
+            signed_by_key=verdict.signed_by_key,
             verifier_address=verdict.verifier_address,
             tx_hash=verdict.tx_hash,
             proof_hash=proof_hash,
@@ -388,8 +390,15 @@ class HumanProofRepository:
         return store.delete_expired(self.tx, before=before, limit=limit)
 
     def has_valid(self, user_id: str, *, min_assurance: int = HUMAN) -> bool:
-        """Whether a proof of the user with at least this assurance counts now; never cached."""
-        return store.has_valid(self.tx, user_id, min_assurance=min_assurance)
+        """
+        Whether a proof of the user with at least this assurance counts now; never cached.
+
+        One whose verifier the operator names no longer does not, so that nobody is human under
+        rules that name no verifier.
+        """
+        return store.has_valid(
+            self.tx, user_id, min_assurance=min_assurance, verifiers=self.rules.verifiers
+        )
 
     def count_by_user(self, user_id: str) -> int:
         """How many proofs the user has submitted."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
@@ -115,6 +115,8 @@ def verify_challenge(
     score: Decimal | None,
     wallet: Address | None,
     nullifier: bytes | None,
+    wallet_nullifier: bytes | None,
+    signed_by_key: bool,
     verifier_address: Address | None,
     tx_hash: TransactionHash | None,
     proof_hash: bytes,
@@ -130,6 +132,8 @@ def verify_challenge(
         "score": score,
         "wallet": wallet,
         "nullifier": nullifier,
+        "wallet_nullifier": wallet_nullifier,
+        "signed_by_key": signed_by_key,
         "verifier_address": verifier_address,
         "tx_hash": tx_hash,
         "proof_hash": proof_hash,
@@ -248,15 +252,20 @@ def delete_expired(tx: Transaction, *, before: datetime.datetime, limit: int) ->
     return int(tx.value(SQL.delete_expired, {"before": before, "most": limit}))
 
 
-def has_valid(tx: Transaction, user_id: str, *, min_assurance: int) -> bool:
-    """Whether a proof of the user counts now."""
-    values = {"user_id": user_id, "min_assurance": min_assurance}
+def has_valid(
+    tx: Transaction, user_id: str, *, min_assurance: int, verifiers: Iterable[str]
+) -> bool:
+    """Whether a proof of the user by one of *verifiers* counts now."""
+    values = {"user_id": user_id, "min_assurance": min_assurance, "verifiers": list(verifiers)}
     return bool(tx.value(SQL.has_valid, values))
 
 
-def wallet_standing(tx: Transaction, wallet: Address) -> WalletStanding:
-    """Return how a wallet stands by its user's proofs, also where it is nobody's."""
-    found = tx.row(WalletStanding, SQL.wallet_standing, {"wallet": wallet})
+def wallet_standing(
+    tx: Transaction, wallet: Address, *, verifiers: Iterable[str]
+) -> WalletStanding:
+    """Return how a wallet stands by what *verifiers* found, also where it is nobody's."""
+    values = {"wallet": wallet, "verifiers": list(verifiers)}
+    found = tx.row(WalletStanding, SQL.wallet_standing, values)
     return found or WalletStanding(valid=False)
 
 

@@ -163,6 +163,7 @@ class BehaviourVerifier:
             score=thousandths(measured.score),
             wallet=challenge.address,
             nullifier=wallet_nullifier(challenge.chain_id, challenge.address),
+            signed_by_key=control.signed_by_key,
             measured={
                 "standard": control.standard,
                 "last_transaction": uses[-1].transaction_hash,

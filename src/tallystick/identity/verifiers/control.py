@@ -34,6 +34,11 @@ class Control:
     standard: Standard | None
     refusal: str | None
 
+    @property
+    def signed_by_key(self) -> bool:
+        """Whether it was the wallet's own key, which is the same on every chain."""
+        return self.standard == "eip191"
+
 
 def check_control(challenge: Challenge, submission: Submission, facts: ChainFacts) -> Control:
     """

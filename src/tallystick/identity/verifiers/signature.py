@@ -48,5 +48,6 @@ class SignatureVerifier:
             submission,
             wallet=challenge.address,
             nullifier=wallet_nullifier(challenge.chain_id, challenge.address),
+            signed_by_key=control.signed_by_key,
             measured={"standard": control.standard},
         )

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from tallystick.identity.verifiers.challenge import Challenge, ChallengeId, Submission
-from tallystick.record import Address, TransactionHash
+from tallystick.record import Address, ChainId, TransactionHash, wallet_nullifier
 
 if TYPE_CHECKING:
     from tallystick.identity.verifiers.verifier import HumanProofVerifier
@@ -59,6 +59,8 @@ REFUSAL_CODES: Final = (
 """Every code that the built-in verifiers and the database refuse with."""
 
 FULL_SCORE: Final = Decimal("1.000")
+EVERY_CHAIN: Final = ChainId(0)
+"""No chain's id: in a nullifier it says that the wallet is the same one on all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +76,8 @@ class Verdict:
     wallet: Address | None = None
     """The wallet that it is about; it counts only while that is the user's."""
     nullifier: bytes | None = field(default=None, repr=False)
+    signed_by_key: bool = False
+    """Whether the wallet's own key signed: it is then its user's on every chain, for ever."""
     verifier_address: Address | None = None
     """The contract that verified, where one did."""
     tx_hash: TransactionHash | None = None
@@ -85,6 +89,11 @@ class Verdict:
         """Whether nothing was found against it."""
         return self.code is None
 
+    @property
+    def wallet_nullifier(self) -> bytes | None:
+        """What stands for the wallet on every chain, at every verifier; None where it is none."""
+        return None if self.wallet is None else wallet_nullifier(EVERY_CHAIN, self.wallet)
+
 
 def accept(
     verifier: HumanProofVerifier,
@@ -94,13 +103,15 @@ def accept(
     score: Decimal = FULL_SCORE,
     wallet: Address | None,
     nullifier: bytes | None,
+    signed_by_key: bool = False,
     verifier_address: Address | None = None,
     tx_hash: TransactionHash | None = None,
     measured: Mapping[str, Any],
 ) -> Verdict:
     """
     The verdict that *submission* is a proof; *measured* is what the verifier itself found, and
-    *wallet*, where it is about one, is kept beside it.
+    *wallet*, where it is about one, is kept beside it. Say *signed_by_key* where an EIP-191
+    signature of the wallet was checked.
     """
     return Verdict(
         challenge_id=challenge.challenge_id,
@@ -110,6 +121,7 @@ def accept(
         score=score,
         wallet=wallet,
         nullifier=nullifier,
+        signed_by_key=signed_by_key,
         verifier_address=verifier_address,
         tx_hash=tx_hash,
         measured={**measured, **({} if wallet is None else {"wallet": wallet})},

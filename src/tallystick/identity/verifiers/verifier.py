@@ -21,6 +21,8 @@ from tallystick.identity.verifiers.verdict import Verdict
 
 GROUP: Final = "tallystick.human_verifiers"
 NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
+EVERY_VERIFIER: Final = "wallet"
+"""Nobody's name: under it a wallet whose own key signed is one user's at all verifiers."""
 ASSURANCES: Final = range(1, 4)
 SHORTEST_VALIDITY: Final = datetime.timedelta(hours=1)
 LONGEST_VALIDITY: Final = datetime.timedelta(days=365)
@@ -108,7 +110,9 @@ def check_verifier(name: str, verifier: HumanProofVerifier) -> HumanProofVerifie
         InvalidValueError: Name, version, assurance or validity is outside of its bounds.
     """
     broken = {
-        "name": verifier.name != name or NAME.fullmatch(name) is None,
+        "name": (
+            verifier.name != name or NAME.fullmatch(name) is None or name == EVERY_VERIFIER
+        ),
         "version": verifier.version < 1,
         "assurance": verifier.assurance not in ASSURANCES,
         "validity": not SHORTEST_VALIDITY <= verifier.validity <= LONGEST_VALIDITY,
