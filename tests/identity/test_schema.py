@@ -240,8 +240,10 @@ def test_scopes_are_those_of_the_specification() -> None:
 
 def test_statistics_hold_nothing_that_is_erased(database: Database) -> None:
     """No column that an erasure empties has values in the planner's statistics."""
+    tagged = [NewUser(username=f"canary{n}", tags=("canary",)) for n in range(50)]
     with database.transaction() as tx:
-        for user in UserRepository(tx).create_many([NewUser(username=f"u{n}") for n in range(50)]):
+        users = UserRepository(tx).create_many(tagged)
+        for user in users:
             APIKeyRepository(tx).create(
                 user.id,
                 name="canary",
@@ -250,9 +252,15 @@ def test_statistics_hold_nothing_that_is_erased(database: Database) -> None:
                 actor=SYSTEM,
             )
     execute(database, "ANALYZE tally.api_keys")
+    execute(database, "ANALYZE tally.users")
+    with database.transaction() as tx:
+        for user in users:
+            UserRepository(tx).delete(user.id, actor=SYSTEM)
+            UserRepository(tx).erase(user.id, actor=SYSTEM)
     found = fetch(
         database,
-        "SELECT s.attname::text FROM pg_stats AS s WHERE s.schemaname = 'tally' AND"
-        " strpos(concat(s.most_common_vals::text, s.histogram_bounds::text), 'canary') > 0",
+        "SELECT s.attname::text FROM pg_stats AS s WHERE s.schemaname = 'tally' AND strpos(concat("
+        " s.most_common_vals::text, s.histogram_bounds::text, s.most_common_elems::text),"
+        " 'canary') > 0",
     )
     assert found == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.server
 import logging
@@ -24,7 +25,7 @@ from tallystick.chain.errors import (
 )
 from tallystick.chain.node import Node, choose_fit
 from tallystick.chain.node.client import DEADLINE_SECONDS, MAX_BATCH, read_answers
-from tallystick.chain.node.endpoints import Standing
+from tallystick.chain.node.endpoints import Endpoint, Standing
 from tests.support.evm import running_anvil
 from tests.support.stores import free_port
 
@@ -283,3 +284,13 @@ def test_who_is_fit_follows_from_the_heads(heads, fit):
 def test_a_malformed_answer_is_unavailability(anvil):
     """Who waits for a node waits as well for one that talks nonsense."""
     assert issubclass(MalformedAnswerError, NodeUnavailableError)
+
+
+def test_a_credential_is_withheld_in_each_of_its_spellings():
+    """chain 19: As the URL writes it, as it is meant, and as the header of Basic has it."""
+    url = "https://our%2Duser:p%40ssw0rd@node.example/rpc?key=a%2Fcredential+here&x=1"
+    endpoint = Endpoint(url, number=1, deadline_seconds=1)
+    header = base64.b64encode(b"our-user:p@ssw0rd").decode()
+    said = f"our-user p@ssw0rd a/credential here {header} a%2Fcredential+here p%40ssw0rd"
+    assert endpoint.without_secrets(said) == " ".join(["[endpoint]"] * 6)
+    endpoint.close()

@@ -299,6 +299,21 @@ def test_a_nonce_that_we_took_ourselves_is_not_requeued(desk, tmp_path):
     assert len(desk.anvil.transactions_from(ACCOUNT.address)) == 1
 
 
+def test_a_node_that_refuses_bytes_is_not_asked_without_end(desk, tmp_path):
+    """Bytes that a node refuses are handed to it again twice a block, not at each round."""
+    desk.queue()
+    with desk.process("sender", pause_at="chain.sender.signed", place=tmp_path):
+        until((tmp_path / "chain.sender.signed").exists)
+    desk.anvil.set_balance(ACCOUNT.address, 1)
+    with meddling(desk.anvil.url) as meddler:
+        sender = desk.sender_at(meddler.url)
+        for _ in range(5):
+            sender.round()
+        assert meddler.methods.count("eth_sendRawTransaction") == 1
+        desk.anvil.set_balance(ACCOUNT.address, ETHER)
+        until(lambda: sender.round() is not None and desk.states() == ["broadcast"])
+
+
 def test_a_node_without_receipts_takes_no_nonce_away(desk, tmp_path):
     """
     A node that has lost its receipts says nothing of who took a nonce: nothing is sent anew

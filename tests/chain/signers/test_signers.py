@@ -169,6 +169,17 @@ def test_a_service_that_refuses_or_is_away_is_a_named_error():
         signer.sign([PAYLOAD])
 
 
+@pytest.mark.parametrize("body", ["[]", "17", '"x"', "{}", '{"version": 3}', "[" * 50_000])
+def test_a_file_that_is_no_keystore_is_refused(tmp_path, monkeypatch, body):
+    """Whatever stands in the file, the error names the signer and its path."""
+    monkeypatch.setenv("KEYSTORE_PASSWORD", "secret")
+    path = tmp_path / "keystore.json"
+    path.write_text(body)
+    setting = FileSigner(kind="file", path=path, password_env="KEYSTORE_PASSWORD")
+    with pytest.raises(InvalidSignerError, match=r"signer main: .*no keystore"):
+        Signers({"main": setting}).get("main")
+
+
 def test_a_signer_signs_for_its_own_address_only(monkeypatch):
     """An account whose signer holds another key is refused before anything is signed."""
     monkeypatch.setenv("ACCOUNT_KEY", ACCOUNT.key)

@@ -13,7 +13,9 @@ from tallystick.chain.node.blocks import (
     parse_logs,
     parse_receipt,
 )
+from tallystick.chain.sender.surroundings import parse_fee_history
 from tallystick.chain.watcher.reading import BlockReader
+from tallystick.chain.watcher.reconcile import parse_sent
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 ADDRESS = "0x" + "11" * 20
@@ -150,3 +152,48 @@ def test_malformed_logs_are_refused(changes):
     assert len(parse_logs([log_of(1)])) == 1
     with pytest.raises(MalformedAnswerError):
         parse_logs([log_of(1, **changes)])
+
+
+def test_what_is_no_receipt_is_refused():
+    """Where a receipt is expected anything else is an error that the watcher knows."""
+
+    class Fool:
+        def batch(self, calls):
+            return [17 for _ in calls]
+
+    with pytest.raises(MalformedAnswerError):
+        BlockReader(Fool()).receipts([hash_of(1)])
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        17,
+        {},
+        {"baseFeePerGas": []},
+        {"baseFeePerGas": "0x1"},
+        {"baseFeePerGas": ["0x1"], "reward": {"0": "0x1"}},
+        {"baseFeePerGas": ["0x1"], "reward": [5]},
+        {"baseFeePerGas": ["0x1"], "reward": [{"0": "0x1"}]},
+    ],
+)
+def test_what_is_no_history_of_fees_is_refused(history):
+    """Where a history of fees is expected anything else is an error that the sender knows."""
+    with pytest.raises(MalformedAnswerError):
+        parse_fee_history(history, min_tip=1)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        None,
+        {},
+        {"transactions": None},
+        {"transactions": [None]},
+        {"transactions": [{"from": ADDRESS, "nonce": "0x1", "type": "0x2", "hash": WORD}]},
+    ],
+)
+def test_a_block_that_is_not_whole_hides_nothing(block):
+    """A block in which forgotten transactions are looked for is there in full, or is an error."""
+    with pytest.raises(MalformedAnswerError):
+        list(parse_sent(block, ADDRESS, {1}))

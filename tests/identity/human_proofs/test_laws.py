@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import pytest
@@ -15,6 +18,7 @@ from tallystick.identity.errors import (
     ChallengeExpiredError,
     ChallengeSpentError,
     DuplicateError,
+    InvalidValueError,
     NotFoundError,
     UnknownVerifierError,
 )
@@ -23,15 +27,19 @@ from tallystick.identity.human_proofs import (
     HumanProof,
     HumanProofRepository,
     HumanProofRules,
+    NewProof,
     ProofRefused,
+    wallet_standing,
 )
 from tallystick.identity.verifiers import Submission, load_verifiers
-from tests.identity.human_proofs.support import CHAIN
+from tallystick.record import ChainId, wallet_nullifier
+from tests.identity.human_proofs.support import BUILT_IN, CHAIN, AnyContract
 from tests.identity.people import at_once
 from tests.support.verifiers import NoContract, UnsafeAcceptAllVerifier
 from tests.support.wallets import high_s_twin, wallet
 
 THREADS = 20
+OTHER_CHAIN = ChainId(999)
 
 
 def test_who_names_no_verifier_accepts_nobody(bench):
@@ -52,6 +60,29 @@ def test_who_names_no_verifier_accepts_nobody(bench):
     with pytest.raises(UnknownVerifierError):
         bench.submit(challenge, submission)
     assert bench.run(lambda repo: repo.count_verified_by_user("alice", ever=True)) == 0
+
+
+def test_a_verifier_that_is_named_no_more_leaves_no_human(bench):
+    """identity 9: law 5: what was proved while a verifier was named counts while it is named."""
+    address = bench.wallets["alice"].address
+
+    def stands(rules):
+        with bench.database.transaction(read_only=True) as tx:
+            proofs = HumanProofRepository(tx, rules)
+            return (
+                proofs.has_valid("alice"),
+                proofs.has_valid("alice", min_assurance=1),
+                wallet_standing(tx, address, rules).assurance,
+            )
+
+    bench.prove()
+    bench.prove(verifier="signature")
+    signature = HumanProofRules({"signature": bench.rules.verifiers["signature"]})
+    assert stands(bench.rules) == (True, True, 2)
+    assert stands(signature) == (False, True, 1)
+    assert stands(NOTHING_ACCEPTED) == (False, False, None)
+    with bench.database.transaction(read_only=True) as tx:
+        assert not HumanProofRepository(tx).has_valid("alice", min_assurance=1)
 
 
 def test_each_forgery_has_its_own_refusal(bench):
@@ -210,6 +241,132 @@ def test_a_wallet_proves_for_one_user_alone(bench):
     assert Counter(type(one) for one in found) == {HumanProof: 1, DuplicateError: len(users) - 1}
     [winner] = [one.user_id for one in found if isinstance(one, HumanProof)]
     assert bench.sql("SELECT user_id FROM tally.human_nullifiers") == [(winner,)]
+
+
+@pytest.mark.parametrize("second", ["signature", "behaviour"])
+@pytest.mark.parametrize("first", ["signature", "behaviour"])
+def test_a_key_proves_for_one_user_on_every_chain(bench, first, second):
+    """identity 9: law 6: a wallet's own key proves for its first user, whatever chain is named."""
+    bench.rules = BUILT_IN
+    assert isinstance(bench.prove_by_key("alice", first), HumanProof)
+    bench.give_wallet("alice", "mallory")
+    refused = ProofRefused("nullifier_taken", 2)
+    assert bench.prove_by_key("mallory", second, OTHER_CHAIN) == refused
+    assert bench.prove_by_key("mallory", second) == refused
+    contract = bench.challenge("mallory", "signature", OTHER_CHAIN)
+    assert bench.submit(contract, Submission(b"delegated"), AnyContract()) == refused
+
+    # What was refused has claimed nothing: the chain is still the first user's.
+    address = bench.wallets["alice"].address
+    bench.sql("UPDATE tally.users SET wallet_address = NULL WHERE id = 'mallory'")
+    bench.sql("UPDATE tally.users SET wallet_address = %s WHERE id = 'alice'", address)
+    assert isinstance(bench.prove_by_key("alice", second, OTHER_CHAIN), HumanProof)
+    claimed = bench.sql("SELECT verifier, nullifier, user_id FROM tally.human_nullifiers")
+    assert set(claimed) == {
+        (first, wallet_nullifier(CHAIN, address), "alice"),
+        (second, wallet_nullifier(OTHER_CHAIN, address), "alice"),
+        ("wallet", wallet_nullifier(ChainId(0), address), "alice"),
+    }
+
+
+def test_a_contract_is_another_wallet_on_each_chain(bench):
+    """identity 9: law 6: a contract's signature claims its wallet on the one chain it stands on."""
+    first = bench.challenge("alice", "signature")
+    assert isinstance(bench.submit(first, Submission(b"hers"), AnyContract()), HumanProof)
+    bench.give_wallet("alice", "carol")
+    same = bench.challenge("carol", "signature")
+    refused = bench.submit(same, Submission(b"his"), AnyContract())
+    assert refused == ProofRefused("nullifier_taken", 2)
+    other = bench.challenge("carol", "signature", OTHER_CHAIN)
+    assert isinstance(bench.submit(other, Submission(b"his"), AnyContract()), HumanProof)
+
+
+@pytest.mark.parametrize("commits", [True, False])
+def test_a_wallet_that_passes_on_during_a_proof_is_bound_first(bench, commits):
+    """identity 9: law 6: who takes a wallet while it is being proved proves if that fails."""
+    challenge = bench.challenge("alice", "signature")
+    submission = bench.signed(challenge)
+    verdict = HumanProofRepository.check_submission(
+        challenge, submission, NoContract(), rules=bench.rules
+    )
+
+    def take_and_prove():
+        bench.give_wallet("alice", "mallory")
+        theirs = bench.challenge("mallory", "signature", OTHER_CHAIN)
+        return bench.submit(theirs, bench.signed(theirs), NoContract())
+
+    with (
+        ThreadPoolExecutor(1) as pool,
+        contextlib.suppress(GivenUpError),
+        bench.database.transaction() as tx,
+    ):
+        HumanProofRepository(tx, bench.rules).submit(challenge, submission, verdict)
+        taker = pool.submit(take_and_prove)
+        until_somebody_waits(bench)
+        if not commits:
+            raise GivenUpError
+    found = taker.result(30)
+    if commits:
+        assert found == ProofRefused("nullifier_taken", 2)
+    else:
+        assert isinstance(found, HumanProof)
+    owners = bench.sql("SELECT DISTINCT user_id FROM tally.human_nullifiers")
+    assert owners == [("alice" if commits else "mallory",)]
+
+
+class GivenUpError(Exception):
+    """A transaction is rolled back."""
+
+
+def until_somebody_waits(bench):
+    """Return once a connection of this database waits for a lock."""
+    waiting = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    deadline = time.monotonic() + 30
+    while bench.sql(waiting) == [(0,)]:
+        assert time.monotonic() < deadline, "nobody waits"
+        time.sleep(0.01)
+
+
+def test_of_concurrent_claims_of_one_key_one_is_kept_whole(bench):
+    """identity 9: law 6: eight users claim a wallet by several verifiers at once; one has both."""
+    users = [f"user-{number}" for number in range(8)]
+    for user in users:
+        bench.add_user(user, None)
+    names = ("behaviour", "signature", "zeal")
+    claim = "SELECT tally.claim_nullifiers(%s, %s, %s, %s, true)"
+    for turn in range(5):
+        own, everywhere = bytes([turn, 1]) * 16, bytes([turn, 2]) * 16
+        found = at_once(
+            len(users),
+            lambda number, own=own, everywhere=everywhere: bench.sql(
+                claim, users[number], names[number % len(names)], own, everywhere
+            ),
+        )
+        assert Counter(ok for [(ok,)] in found) == {True: 1, False: len(users) - 1}
+        winner = found.index([(True,)])
+        kept = bench.sql(
+            "SELECT verifier, user_id FROM tally.human_nullifiers WHERE nullifier IN (%s, %s)",
+            own,
+            everywhere,
+        )
+        name = names[winner % len(names)]
+        assert set(kept) == {(name, users[winner]), ("wallet", users[winner])}
+
+
+def test_no_verifier_is_called_as_the_claims_of_wallets_are(bench):
+    """No challenge or proof is of a verifier called `wallet`, which could claim others' keys."""
+    bench.rules = HumanProofRules({"wallet": UnsafeAcceptAllVerifier(name="wallet")})
+    new = NewProof(user_id="alice", verifier="wallet", submission_sha256=bytes(32))
+    for step in (
+        lambda repo: repo.issue_challenge("alice", "wallet", CHAIN),
+        lambda repo: repo.create(new),
+    ):
+        with pytest.raises(InvalidValueError) as raised:
+            bench.run(step)
+        assert raised.value.field == "wallet_is_no_verifier"
 
 
 def test_an_expired_challenge_is_refused_in_the_database_too(bench):

@@ -50,6 +50,13 @@ def test_no_installed_verifier_accepts_all():
     assert UnsafeAcceptAllVerifier.__module__.startswith("tests.")
 
 
+def test_the_name_of_the_claims_of_wallets_is_taken():
+    """A verifier called `wallet` could claim what stands for wallets at all verifiers."""
+    with pytest.raises(InvalidValueError) as raised:
+        check_verifier("wallet", UnsafeAcceptAllVerifier(name="wallet"))
+    assert raised.value.field == "name"
+
+
 @pytest.mark.parametrize(
     ("field", "change"),
     [

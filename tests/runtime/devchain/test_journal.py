@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tallystick.chain.values import DEV_CHAIN_ID
+from tallystick.runtime.devchain import journal
 from tallystick.runtime.devchain.errors import (
     DevChainBusyError,
     JournalDamagedError,
@@ -105,6 +106,23 @@ def test_the_journal_of_another_chain_is_refused(tmp_path):
     with pytest.raises(OtherNetworkError) as refused:
         open_journal(tmp_path, chain_id=31337, genesis=lambda: GENESIS)
     assert (31337, DEV_CHAIN_ID) == (refused.value.expected, refused.value.actual)
+
+
+def test_a_journal_that_is_put_aside_meanwhile_is_not_opened(tmp_path, monkeypatch):
+    """Whoever opened the file before another process put it aside writes to none of the two."""
+    filled(tmp_path)
+
+    def lock_too_late(handle, path):
+        monkeypatch.undo()
+        set_aside(tmp_path)
+        journal.lock(handle, path)
+
+    monkeypatch.setattr(journal, "lock", lock_too_late)
+    with pytest.raises(DevChainBusyError, match="put aside"):
+        opened(tmp_path)
+    again = opened(tmp_path)
+    assert [] == again.entries
+    again.close()
 
 
 def test_one_process_keeps_a_journal(tmp_path):

@@ -257,6 +257,7 @@ def test_mining_by_hand_and_time(fresh):
         ("eth_feeHistory", ["0x1", "latest", "all"]),
         ("evm_mine", [{"blocks": 1001}]),
         ("evm_increaseTime", [10**10]),
+        ("evm_mine", [2**62]),
         ("eth_sendRawTransaction", [12]),
     ],
 )

@@ -121,7 +121,9 @@ class Node:
                 return
 
         self._in_parallel(ask, self._fit())
-        return [answers[number] for number in sorted(answers)]
+        # A copy: whoever answers after his time must not change what is read here.
+        in_time = dict(answers)
+        return [in_time[number] for number in sorted(in_time)]
 
     def look(self) -> None:
         """Look at every endpoint now, and return when each has answered or let 10 s pass."""

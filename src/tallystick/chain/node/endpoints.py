@@ -8,12 +8,13 @@ part of the URL before it is kept.
 
 from __future__ import annotations
 
+import base64
 import logging
 import threading
 import time
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import unquote, unquote_plus, urlsplit
 
 import httpx
 import msgspec
@@ -149,7 +150,12 @@ def secrets_of(url: str) -> tuple[str, ...]:
     parts = urlsplit(url)
     found = {url, parts.netloc, parts.hostname or "", parts.username or "", parts.password or ""}
     found.update(parts.path.split("/"))
-    found.update(value for _, value in parse_qsl(parts.query))
+    found.update(pair.partition("=")[2] for pair in parts.query.split("&"))
+    # Each as it is written and as it is meant: a server may quote the one or the other.
+    found |= {unquote_plus(part) for part in found} | {unquote(part) for part in found}
+    if parts.username is not None:
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        found.add(base64.b64encode(pair.encode()).decode())
     return tuple(
         sorted((part for part in found if len(part) >= SHORTEST_SECRET), key=len, reverse=True)
     )

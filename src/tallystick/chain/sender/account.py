@@ -55,6 +55,7 @@ from tallystick.chain.sender.surroundings import (
 from tallystick.chain.sender.transaction import SignedTransaction, UnsignedTransaction
 from tallystick.chain.signers import Signer
 from tallystick.chain.values import AttemptKind, TransactionId
+from tallystick.chain.watcher.decision import poll_seconds
 from tallystick.chain.watcher.delivery import tell_failed
 from tallystick.chain.watcher.reconcile import reconcile_account
 from tallystick.chain.watcher.store import read_transactions
@@ -89,6 +90,8 @@ class AccountSender:
         self._strikes: dict[TransactionId, int] = {}
         self._overtaken: dict[TransactionId, int] = {}
         """Whose nonce is final and none of whose attempts has a receipt: at which final block."""
+        self._refused_at: dict[TransactionHash, float] = {}
+        """When a node refused bytes, or knew them: it is not asked again at once."""
         self._capped = 0
         """Transactions of this round that wait, because the chain asks more than we may offer."""
         self._surroundings: Surroundings | None = None
@@ -126,7 +129,13 @@ class AccountSender:
             queued: list[Intent] = []
             if place.may_sign and limit:
                 queued = store.read_queued(tx, self._chain_id, self._address, limit=limit)
-        unsent = [row for row in unmined if not row.is_sent]
+        long_ago = time.monotonic() - poll_seconds(place.block_seconds)
+        self._refused_at = {each: at for each, at in self._refused_at.items() if at > long_ago}
+        unsent = [
+            row
+            for row in unmined
+            if not row.is_sent and row.transaction_hash not in self._refused_at
+        ]
         self._capped = 0
         if unsent:
             self._send_stored(unsent)
@@ -224,6 +233,8 @@ class AccountSender:
                 refusal = classify(answer)
                 if refusal is Refusal.NONCE_TOO_LOW:
                     self._strike(transaction_id)
+                else:
+                    self._refused_at[transaction_hash] = time.monotonic()
                 if refusal is not Refusal.ALREADY_KNOWN:
                     error = answer.said[:MAX_ERROR] or refusal.value
             said.append((transaction_hash, error))
@@ -301,8 +312,9 @@ class AccountSender:
                 offers.append((row, kind_of_next(row), fees))
         self._capped += len(capped)
         # Their bytes are as good as before: a node that has forgotten them gets them again.
-        if capped:
-            self._send_stored(capped)
+        due = [row for row in capped if row.transaction_hash not in self._refused_at]
+        if due:
+            self._send_stored(due)
         if not offers:
             return
         cancel_gas = 0

@@ -64,7 +64,10 @@ def file_signer(name: str, setting: FileSigner) -> LocalSigner:
         with setting.path.open("rb") as file:
             keystore = json.loads(file.read(MAX_KEYSTORE_BYTES + 1)[:MAX_KEYSTORE_BYTES])
         secret = decode_keyfile_json(keystore, password.encode())
-    except (OSError, ValueError, KeyError, TypeError, NotImplementedError) as raised:
+    except (
+        *(OSError, ValueError, LookupError, TypeError, AttributeError),
+        *(NotImplementedError, RecursionError),
+    ) as raised:
         # `from None`: messages of the libraries may quote what was read.
         why = raised.strerror if isinstance(raised, OSError) else "no keystore of this password"
         raise InvalidSignerError(f"signer {name}: {setting.path}: {why}") from None

@@ -768,6 +768,10 @@ BEGIN
     RETURN false;
   END IF;
   UPDATE tally.users SET wallet_address = NULL, username = NULL, tags = '{}', version = version + 1 WHERE id = p_user_id;
+  IF erased_user.tags <> '{}' THEN
+    -- The planner's samples of tags are taken anew, without his; with none at all a list by a common tag would sort everybody.
+    ANALYZE tally.users (tags);
+  END IF;
   RETURN true;
 END $$;
 COMMENT ON FUNCTION tally.erase_user_v1(text, text) IS
@@ -811,6 +815,9 @@ BEGIN
     SELECT coalesce(sum(s.requests), 0) FROM tally.api_keys AS o INNER JOIN tally.api_key_usage AS s ON s.key_id = o.id
     WHERE o.user_id = k.user_id AND o.tier = k.tier AND s.day = today)::bigint)
   FROM tally.api_keys AS k WHERE k.id = p_key_id;
+  -- The owner's bucket is held before the key's is made, as everywhere: who finds it charges it and waits for the key's.
+  PERFORM FROM tally.rate_limits AS b
+  WHERE b.bucket = (SELECT 'u:' || k.user_id || ':' || k.tier FROM tally.api_keys AS k WHERE k.id = p_key_id) FOR NO KEY UPDATE;
   PERFORM tally.make_bucket('k:' || p_key_id, coalesce((
     SELECT s.requests FROM tally.api_key_usage AS s WHERE s.key_id = p_key_id AND s.day = today), 0));
 END $$;

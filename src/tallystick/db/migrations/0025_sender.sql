@@ -68,6 +68,8 @@ BEGIN
   PERFORM FROM tally.blockchain_transactions AS b
   WHERE b.id IN (SELECT a.transaction_id FROM tally.blockchain_transaction_attempts AS a
                  WHERE a.chain_id = p_chain_id AND a.transaction_hash = ANY (taken))
+    -- No others: the watcher locks what is mined in another order than what it includes.
+    AND b.state = 'signed'
   ORDER BY b.id FOR UPDATE;
   UPDATE tally.blockchain_transaction_attempts AS a SET
     broadcast_at = CASE WHEN i.error IS NULL THEN coalesce(a.broadcast_at, tally.clock()) ELSE a.broadcast_at END,

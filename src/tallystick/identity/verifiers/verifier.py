@@ -110,9 +110,7 @@ def check_verifier(name: str, verifier: HumanProofVerifier) -> HumanProofVerifie
         InvalidValueError: Name, version, assurance or validity is outside of its bounds.
     """
     broken = {
-        "name": (
-            verifier.name != name or NAME.fullmatch(name) is None or name == EVERY_VERIFIER
-        ),
+        "name": (verifier.name != name or NAME.fullmatch(name) is None or name == EVERY_VERIFIER),
         "version": verifier.version < 1,
         "assurance": verifier.assurance not in ASSURANCES,
         "validity": not SHORTEST_VALIDITY <= verifier.validity <= LONGEST_VALIDITY,

@@ -20,7 +20,9 @@ import structlog
 from tallystick.chain.contracts import DEPLOY_TYPE, deploy, get_contract, load_artifact
 from tallystick.chain.errors import NodeUnavailableError, UnknownContractError
 from tallystick.chain.networks import add_account, get_network, list_accounts, set_network
-from tallystick.chain.node import Node
+from tallystick.chain.node import Node, parse_quantity
+from tallystick.chain.node.blocks import parse_header
+from tallystick.chain.node.reader import answered
 from tallystick.chain.prices import find_price, record_price
 from tallystick.chain.sender.transaction import UnsignedTransaction
 from tallystick.chain.values import DEV_CHAIN_ID
@@ -92,11 +94,11 @@ def furnish_once(database: Database, node: Node, key_dir: Path) -> bool:
     Do what can be done now, and return whether everything is there.
 
     Raises:
-        NodeUnavailableError: The chain does not answer.
-        NodeRefusedError: It refuses to fund an account.
+        NodeUnavailableError: The chain does not answer, or not as a chain does.
+        NodeRefusedError: It refuses, because its disk is full or an account is not to be funded.
         KeyPermissionsError, MalformedKeyError: The file of a key is open to others, or holds none.
     """
-    genesis = str(node.call("eth_getBlockByNumber", "0x0", False)["hash"])
+    genesis = parse_header(node.call("eth_getBlockByNumber", "0x0", False)).hash
     with database.transaction() as tx:
         accounts = open_accounts(tx, key_dir)
     fund(node, accounts, key_dir)
@@ -152,12 +154,12 @@ def fund(node: Node, accounts: Mapping[str, Address], key_dir: Path) -> None:
     poor = [
         each
         for each, balance in zip(addresses, balances, strict=True)
-        if int(balance, 16) < LEAST_WEI
+        if parse_quantity(answered(balance)) < LEAST_WEI
     ]
     if not poor:
         return
     key = load_or_create_key(key_dir, FAUCET)
-    nonce = int(node.call("eth_getTransactionCount", address_of(key), "pending"), 16)
+    nonce = parse_quantity(node.call("eth_getTransactionCount", address_of(key), "pending"))
     for place, address in enumerate(poor):
         transfer = UnsignedTransaction(
             chain_id=DEV_CHAIN_ID,

@@ -92,7 +92,7 @@ def open_journal(directory: Path, *, chain_id: int, genesis: Callable[[], Genesi
     Open the journal in *directory*, which begins with *genesis* where there was none.
 
     Raises:
-        DevChainBusyError: Another process has it open.
+        DevChainBusyError: Another process has it open, or puts it aside.
         OtherNetworkError: It is another chain's.
         JournalDamagedError: A line is not one that we wrote, and not the last.
     """
@@ -101,6 +101,7 @@ def open_journal(directory: Path, *, chain_id: int, genesis: Callable[[], Genesi
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         lock(handle, path)
+        check_in_place(handle, path)
         lines, torn = read_lines(handle, path)
         if not lines:
             lines = [format_genesis(genesis())]
@@ -164,6 +165,17 @@ def lock(handle: int, path: Path) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise DevChainBusyError(f"{path} is kept by another process") from error
+
+
+def check_in_place(handle: int, path: Path) -> None:
+    """
+    Check that the file of *handle*, which was opened before it was locked, still has its name.
+
+    Raises:
+        DevChainBusyError: Another process put it aside in between, and may have begun anew.
+    """
+    if not path.exists() or not os.path.samestat(path.stat(), os.fstat(handle)):
+        raise DevChainBusyError(f"{path} was put aside by another process")
 
 
 def read_lines(handle: int, path: Path) -> tuple[list[str], int]:

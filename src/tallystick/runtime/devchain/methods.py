@@ -37,6 +37,8 @@ MAX_LOGS: Final = 10_000
 MAX_PERCENTILES: Final = 100
 MAX_MINED_AT_ONCE: Final = 1000
 MAX_STEP_SECONDS: Final = 10**9
+LAST_TIME: Final = 250_246_627_199
+"""The year 9900: behind 9999 Python has no times, and whoever reads the chain would stop."""
 USUAL_TIP: Final = 10**9
 """What other nodes suggest on a network that is not busy, in wei."""
 SAMPLED_BLOCKS: Final = 20
@@ -425,8 +427,10 @@ def mine(machine: Machine, parameters: Parameters) -> str:
     if count > MAX_MINED_AT_ONCE:
         raise Refusal(INVALID_PARAMETERS, f"at most {MAX_MINED_AT_ONCE} blocks at once")
     at = None if asked is None else read_quantity(asked)
-    if at is not None and not machine.head.header.timestamp < at < 2**63:
+    if at is not None and at <= machine.head.header.timestamp:
         raise Refusal(INVALID_PARAMETERS, "a block is later than its parent")
+    if at is not None and at > LAST_TIME:
+        raise Refusal(INVALID_PARAMETERS, "no block is of the year 9900 or later")
     for _ in range(count):
         machine.mine(at)
         at = None
@@ -436,8 +440,8 @@ def mine(machine: Machine, parameters: Parameters) -> str:
 def increase_time(machine: Machine, parameters: Parameters) -> str:
     """evm_increaseTime(seconds)."""
     seconds = read_quantity(parameter(parameters, 0))
-    if seconds > MAX_STEP_SECONDS:
-        raise Refusal(INVALID_PARAMETERS, f"at most {MAX_STEP_SECONDS} seconds at once")
+    if seconds > MAX_STEP_SECONDS or machine.next_time() + seconds > LAST_TIME:
+        raise Refusal(INVALID_PARAMETERS, f"at most {MAX_STEP_SECONDS} seconds, to 9900")
     return shapes.quantity(machine.increase_time(seconds))
 
 
