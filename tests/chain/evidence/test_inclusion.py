@@ -6,6 +6,7 @@ import contextlib
 import copy
 import dataclasses
 import itertools
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -229,6 +230,14 @@ def test_the_event_stands_in_the_evidence(chain):
     assert log.address == chain.evidence("deployment").contract_address
 
 
+def wait_until_mined(node, transaction_hash) -> None:
+    """Return once the node has a receipt; it answers with the hash before it mines."""
+    deadline = time.monotonic() + 30
+    while node.rpc("eth_getTransactionReceipt", transaction_hash) is None:
+        assert time.monotonic() < deadline, "the transaction is mined"
+        time.sleep(0.02)
+
+
 def test_a_transaction_that_sets_code():
     """Evidence of type 4, by which an account takes a contract's code, passes the check."""
     with running_node("anvil") as node, Node(node.chain_id, [node.url]) as client:
@@ -241,6 +250,7 @@ def test_a_transaction_that_sets_code():
             {**fields, "to": to, "gas": 200_000, "chainId": chain_id}, key
         )
         sent = node.rpc("eth_sendRawTransaction", "0x" + bytes(signed.raw_transaction).hex())
+        wait_until_mined(node, sent)
         assert 4 == parse_receipt(inclusion_evidence(client, sent).receipt_rlp).type
 
 
