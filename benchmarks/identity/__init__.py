@@ -2,5 +2,5 @@
 
 from typing import Final
 
-MODULES: Final = ("users", "api_keys", "admission", "usage")
+MODULES: Final = ("users", "api_keys", "human_proofs", "admission", "usage")
 """In the order in which they run; all use the rows of `filling`."""
