@@ -78,6 +78,8 @@ def test_a_foreign_transaction_on_our_nonce_requeues_the_intent(desk):
     desk.anvil.send(**{"from": ACCOUNT.address, "to": OTHER.address, "value": 5})
     desk.anvil.mine(3)
     for _ in range(6):
+        # That the foreign one is final is believed once it was recorded.
+        desk.watch()
         desk.sender.round()
     desk.anvil.mine(3)
     desk.watch()
